@@ -1,0 +1,63 @@
+//! The process's clocks: wall, monotonic, and the broker's as the last delivery report showed it.
+
+use crate::delivery::ports::Clock;
+use crate::domain::skew::BrokerClock;
+use crate::domain::time::UnixMillis;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Clones share the broker's clock.
+#[derive(Clone, Debug)]
+pub(super) struct SystemClock {
+    born: Instant,
+    broker: Arc<Mutex<BrokerClock>>,
+}
+
+impl SystemClock {
+    pub(super) fn new() -> Self {
+        Self { born: Instant::now(), broker: Arc::default() }
+    }
+
+    /// The broker appended something of ours at `append`, by its clock.
+    pub(super) fn observe(&self, append: UnixMillis) {
+        let now = self.monotonic();
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner).observe(append, now);
+    }
+
+    fn broker(&self) -> BrokerClock {
+        *self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether our clock is sane, and how many milliseconds it is ahead of the broker's (0 while unknown).
+    pub(super) fn skew(&self) -> (bool, i64) {
+        let (broker, wall, monotonic) = (self.broker(), self.now(), self.monotonic());
+        (broker.is_sane(wall, monotonic), broker.skew_ms(wall, monotonic).unwrap_or(0))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> UnixMillis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    fn broker_now(&self) -> UnixMillis {
+        self.broker().now(self.now(), self.monotonic())
+    }
+
+    fn is_sane(&self) -> bool {
+        self.skew().0
+    }
+
+    fn draw(&self) -> f64 {
+        fastrand::f64()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -1,0 +1,88 @@
+//! The registry thread: looks at the registry file each second, reloads it when it changed or when SIGHUP asks.
+
+use crate::domain::registry::{EntityKind, Registry};
+use crate::domain::time::UnixMillis;
+use crate::metrics::{Health, Metrics, RegistryEntries};
+use crate::registry::{Act, ReloadOutcome, Store};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing::{error, info, warn};
+
+/// Between looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Asks the registry thread; the thread ends when this is dropped.
+pub(super) struct Reload(Sender<()>);
+
+impl Reload {
+    /// Reloads now, deliberately.
+    pub(super) fn now(&self) {
+        // A thread that is gone has logged why.
+        let _ = self.0.send(());
+    }
+}
+
+pub(super) fn start(store: Store, metrics: Arc<Metrics>, health: Arc<Health>) -> io::Result<Reload> {
+    let (sender, asked) = mpsc::channel();
+    let heartbeat = health.heartbeat("registry");
+    thread::Builder::new().name("registry".into()).spawn(move || {
+        loop {
+            heartbeat.beat();
+            let act = match asked.recv_timeout(INTERVAL) {
+                Ok(()) => Act::Deliberate,
+                Err(RecvTimeoutError::Timeout) => Act::Automatic,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            take(store.reload(act), &metrics, &health);
+        }
+    })?;
+    Ok(Reload(sender))
+}
+
+fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
+    match outcome {
+        ReloadOutcome::Unchanged => {}
+        ReloadOutcome::Loaded { registry, warnings } => {
+            for warning in warnings {
+                warn!("{warning}");
+            }
+            info!(digest = format!("{:012x}", registry.digest()), domains = registry.domain_names().len(), "registry loaded");
+            export(metrics, health, &registry);
+        }
+        ReloadOutcome::Refused(problems) => {
+            metrics.registry_load_failed();
+            for problem in &problems {
+                error!("{problem}");
+            }
+            error!(problems = problems.len(), "the registry was not reloaded; the last good one stays in force");
+        }
+        ReloadOutcome::Shrunk { domains, dropped } => {
+            metrics.registry_load_failed();
+            error!(domains, dropped, "the registry was not reloaded: it would drop too many domains; if that is meant, send SIGHUP");
+        }
+    }
+}
+
+/// Tells metrics and health of the registry in force.
+pub(super) fn export(metrics: &Metrics, health: &Health, registry: &Registry) {
+    let mut counted = RegistryEntries::default();
+    for (kind, count) in registry.entries() {
+        let place = match kind {
+            EntityKind::Account => &mut counted.accounts,
+            EntityKind::RecordingTemplate => &mut counted.recording_templates,
+            EntityKind::CallbackTemplate => &mut counted.callback_templates,
+            EntityKind::Domain => &mut counted.domains,
+            EntityKind::Binding => &mut counted.bindings,
+            EntityKind::Mix => &mut counted.mixes,
+        };
+        *place = count;
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+    metrics.registry_loaded(now, &counted, registry.digest());
+    metrics.set_domains(registry.domain_names().map(|name| name.as_str()));
+    health.registry_loaded();
+}

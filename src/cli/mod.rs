@@ -1,0 +1,51 @@
+//! The command line: what people and scripts type, and what they get back.
+//!
+//! ```text
+//!  arguments ─► Cli ─► one function per command ─► Exit, or a Failure that is told here, in one place
+//! ```
+//!
+//! Results go to standard output, everything else to standard error; a reader that has gone (`… | head`) ends a command quietly. Every
+//! failure says what, where and what to do. Colours and progress only on a terminal; `NO_COLOR` is respected.
+//!
+//! Deliberately not here: decisions. A command reads its arguments, calls the room that knows, and prints.
+
+mod arguments;
+mod check;
+mod failure;
+mod healthcheck;
+mod load;
+mod logging;
+mod replay;
+mod run;
+mod topics;
+
+pub use arguments::{Cli, Command};
+pub use failure::{Exit, Failure};
+
+use crate::demo;
+use clap::Parser as _;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+/// Runs the command that the process was started with; the exit code as `Exit`, or 2 for wrong usage (clap says what).
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    failure::told(dispatch(&cli)).into()
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    let out = &mut io::stdout();
+    match &cli.command {
+        Command::Run(arguments) => run::run(&arguments.config),
+        Command::Demo(arguments) => {
+            let options = demo::Options { seconds: arguments.seconds, rate: arguments.rate, keep: arguments.keep };
+            let terminal = io::stdout().is_terminal();
+            Ok(if demo::run(options, out, terminal)? { Exit::Done } else { Exit::Failed })
+        }
+        Command::Check(arguments) => check::check(arguments, out),
+        Command::Topics(arguments) => topics::topics(&arguments.command, out),
+        Command::Replay(arguments) => replay::replay(arguments, out),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments.config, out),
+    }
+}

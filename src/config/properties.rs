@@ -1,0 +1,86 @@
+//! `[kafka.properties]`: any librdkafka property that the daemon does not own, size and fetch settings within what its guarantees need.
+
+use super::{Property, PropertyValue};
+use crate::source::{Fields, Item, Secret};
+
+/// Properties that the daemon sets itself, with what to use instead. Aliases of librdkafka are here too.
+const OWNED: [(&str, &str); 15] = [
+    ("bootstrap.servers", "set kafka.brokers"),
+    ("metadata.broker.list", "set kafka.brokers"),
+    ("group.id", "set kafka.group"),
+    ("group.protocol", "the daemon relies on the classic protocol"),
+    ("enable.auto.commit", "offsets are committed after settlement"),
+    ("enable.auto.offset.store", "offsets are committed after settlement"),
+    ("auto.offset.reset", "set delivery.start_from"),
+    ("isolation.level", "aborted transactions are never delivered"),
+    ("partition.assignment.strategy", "the daemon relies on cooperative-sticky"),
+    ("acks", "a requeue must be durable"),
+    ("request.required.acks", "a requeue must be durable"),
+    ("enable.idempotence", "a requeue must not double"),
+    ("message.timeout.ms", "a local time-out would fork a chain"),
+    ("delivery.timeout.ms", "a local time-out would fork a chain"),
+    ("transactional.id", "the daemon's producers are not transactional"),
+];
+
+/// The default `max.message.bytes` of a source topic, 1,048,588, and 64 KiB for our headers (design §5).
+const LEAST_MESSAGE: i64 = 1_048_588 + 65_536;
+const MIB: i64 = 1 << 20;
+
+/// Bounds of numeric properties, inclusive (design §5 and §15), and why.
+const BOUNDS: [(&str, i64, i64, &str); 7] = [
+    ("fetch.queue.backoff.ms", 0, 10, "a longer rest delays every record of a full partition"),
+    ("message.max.bytes", LEAST_MESSAGE, 1_000_000_000, "a legal source record with our headers must fit"),
+    ("fetch.max.bytes", 4 * MIB, 8 * MIB, "memory is bounded, and small fetches are slow; up to message.max.bytes where that is more"),
+    ("receive.message.max.bytes", 8 * MIB + 512, 2_147_483_647, "a whole fetch must fit"),
+    ("max.partition.fetch.bytes", MIB, 8 * MIB, "memory is bounded, and small fetches are slow"),
+    ("fetch.message.max.bytes", MIB, 8 * MIB, "memory is bounded, and small fetches are slow"),
+    ("queue.buffering.max.kbytes", 32 * 1024, 2_147_483_647, "requeues wait there while the broker is away"),
+];
+
+/// Parts of names whose values are secrets however they were given.
+const SECRET_PARTS: [&str; 6] = ["password", "secret", "key.pem", "oauthbearer.config", "private.key", "assertion"];
+
+fn is_secret(name: &str) -> bool {
+    SECRET_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Reads the table, in the order of the names.
+pub(super) fn read(fields: &Fields<'_>) -> Vec<Property> {
+    let mut properties: Vec<Property> = fields.all().filter_map(|(name, item)| property(name, &item)).collect();
+    properties.sort_by(|a, b| a.name.cmp(&b.name));
+    let number = |name: &str| properties.iter().find(|property| property.name == name)?.value.expose().parse::<i64>().ok();
+    let largest_message = number("message.max.bytes").unwrap_or(0);
+    for (name, least, most, why) in BOUNDS {
+        let most = if name == "fetch.max.bytes" { most.max(largest_message) } else { most };
+        let Some(property) = properties.iter().find(|property| property.name == name) else { continue };
+        match property.value.expose().trim().parse::<i64>() {
+            Ok(number) if (least..=most).contains(&number) => {}
+            Ok(_) => fields.problem(name, format!("must be from {least} to {most}: {why}")),
+            Err(_) => fields.problem(name, "must be a whole number"),
+        }
+    }
+    properties
+}
+
+fn property(name: &str, item: &Item<'_>) -> Option<Property> {
+    if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+        item.problem(format!("the daemon owns this property: {instead}"));
+        return None;
+    }
+    let value = if item.is_table() {
+        let bytes = item.secret()?;
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            item.problem("the secret is not UTF-8 text");
+            return None;
+        };
+        PropertyValue::Secret(Secret::new(text.to_owned()))
+    } else {
+        let text = item.scalar()?;
+        if is_secret(name) { PropertyValue::Secret(Secret::new(text)) } else { PropertyValue::Plain(text) }
+    };
+    if value.expose().contains('\0') {
+        item.problem("must not contain a null character");
+        return None;
+    }
+    Some(Property { name: name.to_owned(), value })
+}

@@ -1,0 +1,120 @@
+//! One attempt: the request is rendered and signed afresh, with the keys in force now, and sent as signed (design §7).
+
+use super::handover::Ticket;
+use super::ports::{CallbackRequest, Transport};
+use crate::domain::body;
+use crate::domain::event::Event;
+use crate::domain::headers::Chain;
+use crate::domain::id::EventId;
+use crate::domain::record::Record;
+use crate::domain::registry::{CallbackTemplate, CallbackUrl};
+use crate::domain::signature::{self, Signer};
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::{Failure, Outcome, Verdict};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const NOTICE: HeaderName = HeaderName::from_static("callbackd-notice");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("callbackd/", env!("CARGO_PKG_VERSION")));
+const MIXED_REGIONS: HeaderValue = HeaderValue::from_static("mixed-regions");
+
+/// A callback that is due: a record, its event, and the template by which it is sent.
+#[derive(Debug)]
+pub struct Callback {
+    /// What must come back to intake.
+    pub ticket: Ticket,
+    /// The record as read.
+    pub record: Record,
+    /// Its chain.
+    pub chain: Chain,
+    /// The event in it.
+    pub event: Event,
+    /// The template bound at the push start, as it is now.
+    pub template: Arc<CallbackTemplate>,
+    /// That template's URL for this kind of event.
+    pub url: Arc<CallbackUrl>,
+    /// The header `callbackd-notice: mixed-regions` goes with it.
+    pub mixed_regions: bool,
+}
+
+/// The template has keys and none is in force: nothing is sent unsigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoActiveKey;
+
+/// Proof that a receiver's success status was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Success(());
+
+impl Success {
+    /// The proof, when that is the verdict.
+    #[must_use]
+    pub const fn proven_by(verdict: Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Delivered => Some(Self(())),
+            Verdict::Retry { .. } | Verdict::Rejected => None,
+        }
+    }
+}
+
+/// Renders and signs the request of one attempt at `now`.
+///
+/// # Errors
+/// When keys are configured and none is in force.
+pub fn request(callback: &Callback, now: UnixMillis) -> Result<CallbackRequest, NoActiveKey> {
+    let template = &callback.template;
+    let value = callback.record.value.clone().unwrap_or_default();
+    let timestamp = now.as_secs();
+    let signer = template.keys.at(now);
+    let (body, signature) = match &signer {
+        Signer::NoActiveKey => return Err(NoActiveKey),
+        Signer::Unkeyed => (body::render(&value, &callback.event.cuts, None), None),
+        Signer::Keys(keys) => {
+            let seal = keys.first().map(|newest| signature::seal(newest, timestamp));
+            let body = body::render(&value, &callback.event.cuts, seal.as_ref().map(|s| (s.t, s.sign.as_str())));
+            let signature = signature::webhook_signature(keys, &callback.chain.id, timestamp, &body);
+            (body, Some(signature))
+        }
+    };
+    Ok(CallbackRequest {
+        url: Arc::clone(&callback.url),
+        headers: headers(template, &callback.chain.id, timestamp, signature, callback.mixed_regions),
+        body,
+        connect_timeout: template.policy.connect_timeout,
+        timeout: template.policy.timeout,
+    })
+}
+
+fn headers(template: &CallbackTemplate, id: &EventId, timestamp: i64, signature: Option<String>, mixed_regions: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8 + template.headers.len());
+    for own in &template.headers {
+        headers.append(own.name.clone(), own.value.clone());
+    }
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.entry(USER_AGENT).or_insert(AGENT);
+    // An id is 1–64 of [A-Za-z0-9_-] and a signature base64: both are always legal header values.
+    let text = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
+    if let Some(id) = text(id.as_str().to_owned()) {
+        headers.insert(WEBHOOK_ID, id);
+    }
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
+    if let Some(signature) = signature.and_then(text) {
+        headers.insert(WEBHOOK_SIGNATURE, signature);
+    }
+    if mixed_regions {
+        headers.insert(NOTICE, MIXED_REGIONS);
+    }
+    headers
+}
+
+/// Sends it. A panic on the way is an attempt with outcome `internal`.
+pub async fn send<T: Transport>(transport: &T, request: CallbackRequest) -> Outcome {
+    AssertUnwindSafe(transport.send(request)).catch_unwind().await.unwrap_or(Outcome::Failed(Failure::Internal))
+}

@@ -1,0 +1,528 @@
+//! Intake: the body of one class's own thread. It reads a [`Source`], keeps each partition's tracker and heads, charges the class's
+//! budget, hands records to the engine in batches, and commits.
+//!
+//! One turn: returns are taken, due heads released, a commit sent when a second has passed, then the source is polled. While the budget is full, or
+//! the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
+//! prefetched stays), after [`LONG_STALL`] by pausing.
+//!
+//! Invariants: an offset is finished only by a settlement; after a partition's phase is `Fenced` its tracker is gone, so that a late
+//! return can free budget and nothing else; the position is believed only where every record up to it was seen.
+
+use super::budget::Budget;
+use super::handover::{Intake, Phase, Return, Returned, ToEngine, ToIntake};
+use super::partition::{Partition, Start, Taken};
+use super::ports::{Assigned, Clock, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
+use super::settings::Settings;
+use crate::domain::class::Class;
+use crate::domain::offsets::{CommitPoint, MapError};
+use crate::domain::record::Record;
+use crate::metrics::{Health, Heartbeat, KafkaErrorKind, Metrics};
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, error, info, warn};
+
+/// Records per batch: enough that a wake-up of the engine is shared by many, few enough that a batch is a small part of a budget.
+const BATCH: usize = 256;
+/// Between commits (design §10).
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest wait for the source: returns are looked at in between.
+const POLL: Duration = Duration::from_millis(100);
+/// Without room the source is not polled for so long at a stretch: its callbacks wait too (kafka notes, "Consumer").
+const STRETCH: Duration = Duration::from_millis(250);
+/// A stall longer than this pauses instead.
+const LONG_STALL: Duration = Duration::from_secs(5);
+/// When commits have failed for so long, nothing more is taken in until one is accepted (design §10).
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The next offset to commit of each partition, for those who watch lag: written by the intake threads.
+pub type Positions = Arc<Mutex<HashMap<TopicPartition, i64>>>;
+
+/// Why an intake thread ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Drained: committed and left its group.
+    Left,
+    /// The client can do nothing any more.
+    Fatal(String),
+    /// The engine is gone.
+    EngineGone,
+}
+
+/// What an intake thread works with besides its source.
+pub struct Context<C> {
+    /// Its class.
+    pub class: Class,
+    /// The delivery settings.
+    pub settings: Settings,
+    /// Time.
+    pub clock: C,
+    /// To the engine.
+    pub engine: UnboundedSender<ToEngine>,
+    /// From the engine and the app.
+    pub inbox: Receiver<ToIntake>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Liveness and readiness.
+    pub health: Arc<Health>,
+    /// For the lag.
+    pub positions: Positions,
+}
+
+/// Runs until drained or fatal.
+pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
+    let budget = Budget::new(
+        context.class.share(context.settings.max_records()),
+        context.class.share(context.settings.max_in_flight_bytes),
+    );
+    let heartbeat = context.health.heartbeat(&format!("intake-{}", context.class));
+    let now = context.clock.monotonic();
+    let mut thread = Thread {
+        source,
+        context,
+        budget,
+        heartbeat,
+        partitions: Vec::new(),
+        last_hit: 0,
+        out: Vec::new(),
+        next_commit: now + COMMIT_INTERVAL,
+        pending: None,
+        commits_fail_since: None,
+        stalled_since: None,
+        last_poll: now,
+        draining: false,
+    };
+    loop {
+        if let Some(ended) = thread.turn() {
+            return ended;
+        }
+    }
+}
+
+struct Thread<S, C> {
+    source: S,
+    context: Context<C>,
+    budget: Budget,
+    heartbeat: Heartbeat,
+    partitions: Vec<Partition>,
+    /// Where the last record's partition stands: records of one come in a row.
+    last_hit: usize,
+    out: Vec<Intake>,
+    next_commit: Duration,
+    /// The commit under way.
+    pending: Option<Vec<(TopicPartition, CommitPoint)>>,
+    commits_fail_since: Option<Duration>,
+    stalled_since: Option<Duration>,
+    last_poll: Duration,
+    draining: bool,
+}
+
+impl<S: Source, C: Clock> Thread<S, C> {
+    fn turn(&mut self) -> Option<Ended> {
+        self.heartbeat.beat();
+        loop {
+            match self.context.inbox.try_recv() {
+                Ok(message) => {
+                    if let Some(ended) = self.on_message(message) {
+                        return Some(ended);
+                    }
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Some(Ended::EngineGone),
+            }
+        }
+        if self.draining && self.partitions.iter().all(|p| p.handed() == 0) {
+            return Some(self.leave());
+        }
+        self.release_heads();
+        self.commit_if_due();
+        let stalled = self.is_stalled();
+        self.rest_where_needed(stalled);
+        if self.hand_over().is_err() {
+            return Some(Ended::EngineGone);
+        }
+        self.wait(stalled)
+    }
+
+    /// Waits for the source, or while stalled for returns.
+    fn wait(&mut self, stalled: bool) -> Option<Ended> {
+        let now = self.context.clock.monotonic();
+        let patience = self.until_next_timer(now);
+        if stalled && now.saturating_sub(self.last_poll) < STRETCH {
+            return match self.context.inbox.recv_timeout(patience.min(STRETCH)) {
+                Ok(message) => self.on_message(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Ended::EngineGone),
+            };
+        }
+        let (timeout, max) = if stalled { (Duration::ZERO, 1) } else { (patience.min(POLL), self.budget.room().min(BATCH)) };
+        let event = self.source.poll(timeout, max);
+        self.last_poll = self.context.clock.monotonic();
+        let ended = self.on_event(event);
+        if self.hand_over().is_err() {
+            return Some(Ended::EngineGone);
+        }
+        ended
+    }
+
+    fn until_next_timer(&self, now: Duration) -> Duration {
+        let broker_now = self.context.clock.broker_now();
+        let release = self.partitions.iter().filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
+        self.next_commit.saturating_sub(now).min(release.unwrap_or(COMMIT_INTERVAL)).max(Duration::from_millis(1))
+    }
+
+    fn is_stalled(&mut self) -> bool {
+        let now = self.context.clock.monotonic();
+        let commits_fail = self.commits_fail_since.is_some_and(|since| now.saturating_sub(since) >= COMMIT_PATIENCE);
+        let paused = self.stalled_since.is_some_and(|since| now.saturating_sub(since) >= LONG_STALL);
+        let full = if paused { !self.budget.half_free() } else { self.budget.room() == 0 };
+        let stalled = self.draining || full || commits_fail || !self.context.clock.is_sane();
+        if stalled {
+            self.stalled_since.get_or_insert(now);
+        } else {
+            self.stalled_since = None;
+        }
+        stalled
+    }
+
+    fn rest_where_needed(&mut self, stalled: bool) {
+        let now = self.context.clock.monotonic();
+        let long = stalled && self.stalled_since.is_some_and(|since| now.saturating_sub(since) >= LONG_STALL);
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for partition in &mut self.partitions {
+            match partition.rest(long || self.draining) {
+                Some(true) => pause.push(partition.name.clone()),
+                Some(false) => resume.push(partition.name.clone()),
+                None => {}
+            }
+        }
+        if !pause.is_empty() {
+            self.source.pause(&pause);
+        }
+        if !resume.is_empty() {
+            self.source.resume(&resume);
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), ()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.context.engine.send(ToEngine::Batch(std::mem::take(&mut self.out))).map_err(|_| ())
+    }
+
+    fn on_message(&mut self, message: ToIntake) -> Option<Ended> {
+        match message {
+            ToIntake::Returns(returns) => {
+                for one in returns {
+                    self.take_back(one);
+                }
+                None
+            }
+            ToIntake::Drain => {
+                self.draining = true;
+                for partition in &mut self.partitions {
+                    for cost in partition.drop_heads() {
+                        self.budget.release(cost);
+                    }
+                }
+                None
+            }
+            ToIntake::Leave => Some(self.leave()),
+        }
+    }
+
+    fn take_back(&mut self, one: Return) {
+        self.budget.release(one.ticket.cost);
+        let Some(partition) = self.partitions.iter_mut().find(|p| Arc::ptr_eq(&p.assignment, &one.ticket.assignment)) else {
+            return;
+        };
+        match one.returned {
+            Returned::Settled(_) => partition.settled(one.ticket.offset),
+            Returned::Unsettled => partition.unsettled(),
+            Returned::Refused(refused) => {
+                error!(
+                    topic = %partition.name.topic,
+                    partition = partition.name.partition,
+                    offset = one.ticket.offset,
+                    cause = %refused,
+                    "partition stopped: a record could be neither requeued nor dead-lettered; mend the cause and restart, or skip the record"
+                );
+                partition.refused(refused);
+                self.context.metrics.kafka_error(KafkaErrorKind::ProduceRefused);
+                let stopped = self.partitions.iter().filter(|p| p.is_stopped()).count();
+                self.context.metrics.set_partitions_stopped(self.context.class, stopped);
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: SourceEvent) -> Option<Ended> {
+        match event {
+            SourceEvent::Nothing => {}
+            SourceEvent::Batch(records) => self.take_in(records),
+            SourceEvent::Assigned(assigned) => {
+                self.context.metrics.rebalance(self.context.class);
+                self.context.health.set_joined(self.context.class, true);
+                self.begin(&assigned);
+            }
+            SourceEvent::Revoking(names) => {
+                self.context.metrics.rebalance(self.context.class);
+                self.revoke(&names);
+            }
+            SourceEvent::Lost(names) => {
+                warn!(class = %self.context.class, partitions = names.len(), "partitions lost: the group went on without us");
+                self.context.metrics.rebalance(self.context.class);
+                self.end(&names);
+                self.source.release(&names);
+            }
+            SourceEvent::OutOfRange(assigned) => {
+                self.context.metrics.kafka_error(KafkaErrorKind::OffsetReset);
+                let names: Vec<TopicPartition> = assigned.iter().map(|a| a.partition.clone()).collect();
+                self.end(&names);
+                self.begin(&assigned);
+            }
+            SourceEvent::Committed(result) => self.on_committed(result),
+            SourceEvent::Fatal(cause) => {
+                self.context.metrics.kafka_error(KafkaErrorKind::Fatal);
+                return Some(Ended::Fatal(cause));
+            }
+        }
+        None
+    }
+
+    fn take_in(&mut self, records: Vec<Record>) {
+        if self.draining {
+            return;
+        }
+        let broker_now = self.context.clock.broker_now();
+        for record in records {
+            let stands_at = |p: &Partition| p.name.partition == record.position.partition && p.name.topic == record.position.topic;
+            if !self.partitions.get(self.last_hit).is_some_and(stands_at) {
+                let Some(found) = self.partitions.iter().position(stands_at) else { continue };
+                self.last_hit = found;
+            }
+            let Some(partition) = self.partitions.get_mut(self.last_hit) else { continue };
+            let cost = record.cost();
+            let (taken, fault) = partition.take(record, broker_now);
+            if let Some(fault) = fault {
+                Self::say_map_fault(&self.context.metrics, partition, &fault);
+            }
+            match taken {
+                Taken::HandOver(ticket, record) => {
+                    self.budget.charge(cost);
+                    if self.context.class == Class::Fresh {
+                        self.context.metrics.consumed(&record.position.topic);
+                    }
+                    self.out.push(Intake { ticket, record });
+                }
+                Taken::Held => self.budget.charge(cost),
+                Taken::Dropped => {}
+            }
+        }
+    }
+
+    fn say_map_fault(metrics: &Metrics, partition: &Partition, fault: &MapError) {
+        error!(
+            topic = %partition.name.topic,
+            partition = partition.name.partition,
+            cause = %fault,
+            "the committed map of unfinished offsets was discarded: what it named finished is delivered again, with the same ids"
+        );
+        metrics.kafka_error(KafkaErrorKind::OffsetReset);
+    }
+
+    fn release_heads(&mut self) {
+        let broker_now = self.context.clock.broker_now();
+        if self.draining || !self.context.clock.is_sane() {
+            return;
+        }
+        for partition in &mut self.partitions {
+            while let Some((ticket, record)) = partition.release(broker_now) {
+                self.out.push(Intake { ticket, record });
+            }
+        }
+    }
+
+    fn begin(&mut self, assigned: &[Assigned]) {
+        let mut starts = Vec::with_capacity(assigned.len());
+        for one in assigned {
+            let start = Start::decide(one, self.context.class, self.context.settings.start_from);
+            let name = &one.partition;
+            match start {
+                Start::Committed(_) => {}
+                Start::Earliest(at) | Start::Latest(at) => {
+                    debug!(topic = %name.topic, partition = name.partition, at, "no commit yet");
+                }
+                Start::BelowStart { at, lost } => {
+                    error!(topic = %name.topic, partition = name.partition, at, lost, "retention deleted records before they were read: they are lost");
+                    self.context.metrics.records_lost(lost);
+                }
+                Start::AboveEnd { at, repeats } => {
+                    error!(topic = %name.topic, partition = name.partition, at, repeats, "the commit lies above the log's end (topic re-created?): reading from its start, repeats are possible");
+                    self.context.metrics.possible_repeat(repeats);
+                }
+            }
+            let (partition, fault) = Partition::begin(one, self.context.class, start, &self.context.settings.prefix);
+            if let Some(fault) = fault {
+                Self::say_map_fault(&self.context.metrics, &partition, &fault);
+            }
+            starts.push((name.clone(), start.at()));
+            self.partitions.push(partition);
+        }
+        self.source.start(&starts);
+        self.count_assigned();
+        info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
+    }
+
+    /// Gives partitions back: no new attempts, running ones may end within the grace, then the final commit.
+    fn revoke(&mut self, names: &[TopicPartition]) {
+        let leaving = |p: &Partition| names.contains(&p.name);
+        for partition in self.partitions.iter_mut().filter(|p| leaving(p)) {
+            partition.assignment.advance(Phase::Revoking);
+            for cost in partition.drop_heads() {
+                self.budget.release(cost);
+            }
+        }
+        let engine_there = self.hand_over().is_ok() && self.context.engine.send(ToEngine::PhaseMoved).is_ok();
+        let deadline = self.context.clock.monotonic() + self.context.settings.revoke_grace;
+        while engine_there && self.partitions.iter().filter(|p| leaving(p)).any(|p| p.handed() > 0) {
+            self.heartbeat.beat();
+            let left = deadline.saturating_sub(self.context.clock.monotonic());
+            if left.is_zero() {
+                break;
+            }
+            match self.context.inbox.recv_timeout(left) {
+                Ok(ToIntake::Returns(returns)) => returns.into_iter().for_each(|one| self.take_back(one)),
+                Ok(ToIntake::Drain | ToIntake::Leave) => self.draining = true,
+                Err(_) => break,
+            }
+        }
+        let late: usize = self.partitions.iter().filter(|p| leaving(p)).map(Partition::handed).sum();
+        for partition in self.partitions.iter().filter(|p| leaving(p)) {
+            partition.assignment.advance(Phase::Fenced);
+        }
+        let points = self.points(leaving);
+        if !points.is_empty()
+            && let Err(refused) = self.source.commit(&points, CommitMode::Await)
+        {
+            warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
+        }
+        self.end(names);
+        self.source.release(names);
+        info!(class = %self.context.class, given = names.len(), held = self.partitions.len(), late, "partitions revoked");
+    }
+
+    /// Forgets partitions and fences what of them is still with the engine.
+    fn end(&mut self, names: &[TopicPartition]) {
+        for partition in self.partitions.iter_mut().filter(|p| names.contains(&p.name)) {
+            partition.assignment.advance(Phase::Fenced);
+            for cost in partition.drop_heads() {
+                self.budget.release(cost);
+            }
+            self.context.metrics.forget_partition(&partition.name.topic, partition.name.partition);
+        }
+        self.partitions.retain(|p| !names.contains(&p.name));
+        let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        positions.retain(|name, _| !names.contains(name));
+        drop(positions);
+        // An engine that is gone has nothing under these partitions either.
+        let _ = self.context.engine.send(ToEngine::PhaseMoved);
+        self.count_assigned();
+    }
+
+    fn count_assigned(&self) {
+        self.context.metrics.set_assigned_partitions(self.context.class, self.partitions.len());
+        let stopped = self.partitions.iter().filter(|p| p.is_stopped()).count();
+        self.context.metrics.set_partitions_stopped(self.context.class, stopped);
+    }
+
+    /// The commit points of dirty partitions.
+    fn points(&mut self, which: impl Fn(&Partition) -> bool) -> Vec<(TopicPartition, CommitPoint)> {
+        // While draining records are dropped unseen: the position says too much then.
+        if !self.draining {
+            let positions: HashMap<TopicPartition, i64> = self.source.positions().into_iter().collect();
+            for partition in &mut self.partitions {
+                if let Some(position) = positions.get(&partition.name) {
+                    partition.seen(*position);
+                }
+            }
+        }
+        let dirty = self.partitions.iter().filter(|p| which(p) && p.tracker.is_dirty());
+        dirty.map(|p| (p.name.clone(), p.tracker.commit_point())).collect()
+    }
+
+    fn commit_if_due(&mut self) {
+        let now = self.context.clock.monotonic();
+        if now < self.next_commit {
+            return;
+        }
+        self.next_commit = now + COMMIT_INTERVAL;
+        if self.pending.is_some() {
+            self.commits_fail_since.get_or_insert(now);
+            return;
+        }
+        let points = self.points(|_| true);
+        self.export();
+        if points.is_empty() {
+            self.context.metrics.committed_at(self.context.class, self.context.clock.now());
+            return;
+        }
+        match self.source.commit(&points, CommitMode::Later) {
+            Ok(()) => self.pending = Some(points),
+            Err(refused) => self.commit_failed(&refused),
+        }
+    }
+
+    fn commit_failed(&mut self, refused: &CommitRefused) {
+        debug!(class = %self.context.class, cause = %refused, "commit not accepted, it is tried again");
+        self.context.metrics.kafka_error(KafkaErrorKind::Commit);
+        self.commits_fail_since.get_or_insert(self.context.clock.monotonic());
+    }
+
+    fn on_committed(&mut self, result: Result<(), CommitRefused>) {
+        let Some(points) = self.pending.take() else { return };
+        match result {
+            Ok(()) => {
+                self.commits_fail_since = None;
+                self.context.metrics.committed_at(self.context.class, self.context.clock.now());
+                for (name, point) in &points {
+                    if let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) {
+                        partition.tracker.committed(point);
+                    }
+                }
+            }
+            Err(refused) => self.commit_failed(&refused),
+        }
+    }
+
+    fn export(&self) {
+        let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut largest_map = 0;
+        for partition in &self.partitions {
+            let point = partition.tracker.commit_point();
+            largest_map = largest_map.max(point.metadata.len());
+            let name = &partition.name;
+            self.context.metrics.set_unfinished_span(&name.topic, name.partition, partition.tracker.unfinished_span());
+            positions.insert(name.clone(), point.offset);
+        }
+        drop(positions);
+        self.context.metrics.set_commit_map_bytes(self.context.class, largest_map);
+    }
+
+    /// Commits what is finished and leaves the group.
+    fn leave(&mut self) -> Ended {
+        self.draining = true;
+        let points = self.points(|_| true);
+        if !points.is_empty()
+            && let Err(refused) = self.source.commit(&points, CommitMode::Await)
+        {
+            warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
+        }
+        let names: Vec<TopicPartition> = self.partitions.iter().map(|p| p.name.clone()).collect();
+        self.end(&names);
+        self.source.leave();
+        Ended::Left
+    }
+}

@@ -1,0 +1,313 @@
+//! One assigned partition: where it starts, what of it is unfinished, which heads wait for release, why it rests. A state machine
+//! without IO; its class's intake thread drives it.
+//!
+//! ```text
+//!  assigned ─► active ──────────────► revoking ─► fenced (forgotten)
+//!                │  broker refuses for good
+//!                └─► stopped: nothing more is read, handed out or committed beyond; only a new assignment ends it
+//! ```
+
+use super::handover::{Assignment, Ticket};
+use super::ports::{Assigned, Refused, TopicPartition};
+use super::settings::StartFrom;
+use crate::domain::class::Class;
+use crate::domain::offsets::{Fingerprint, MapError, Received, Tracker};
+use crate::domain::record::Record;
+use crate::domain::tier;
+use crate::domain::time::UnixMillis;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Heads of a tier's partition held in memory before it rests (design §9, K).
+pub const MAX_HEADS: usize = 64;
+
+/// Where a partition starts, and what is to be said about it.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the group's commit.
+    Committed(i64),
+    /// No commit: at the log's start.
+    Earliest(i64),
+    /// No commit, `start_from = "latest"` and no commit for any partition of the topic: at the log's end.
+    Latest(i64),
+    /// The commit is below the log's start: so many records were deleted unread.
+    BelowStart {
+        /// The log's start.
+        at: i64,
+        /// Records lost.
+        lost: u64,
+    },
+    /// The commit is above the log's end (topic re-created, unclean election): from the log's start, so many may be repeats.
+    AboveEnd {
+        /// The log's start.
+        at: i64,
+        /// Records that may be repeats.
+        repeats: u64,
+    },
+}
+
+impl Start {
+    /// Decides where `assigned` starts (design §10).
+    pub fn decide(assigned: &Assigned, class: Class, start_from: StartFrom) -> Self {
+        let (low, high) = (assigned.low, assigned.high);
+        match &assigned.committed {
+            None => match (class, start_from) {
+                (Class::Fresh, StartFrom::Latest) if !assigned.topic_has_commits => Self::Latest(high),
+                (Class::Fresh, StartFrom::Latest | StartFrom::Earliest) | (Class::Retry | Class::Replay, _) => Self::Earliest(low),
+            },
+            Some((offset, _)) if *offset < low => Self::BelowStart { at: low, lost: low.abs_diff(*offset) },
+            Some((offset, _)) if *offset > high => Self::AboveEnd { at: low, repeats: high.abs_diff(low) },
+            Some((offset, _)) => Self::Committed(*offset),
+        }
+    }
+
+    /// The offset.
+    #[must_use]
+    pub const fn at(self) -> i64 {
+        match self {
+            Self::Committed(at) | Self::Earliest(at) | Self::Latest(at) | Self::BelowStart { at, .. } | Self::AboveEnd { at, .. } => at,
+        }
+    }
+}
+
+/// What became of a record that was read.
+#[must_use]
+#[derive(Debug)]
+pub enum Taken {
+    /// For the engine, now.
+    HandOver(Ticket, Record),
+    /// A head, held until its release.
+    Held,
+    /// Finished before, or still running, or the partition is stopped: dropped.
+    Dropped,
+}
+
+/// One assigned partition.
+#[derive(Debug)]
+pub struct Partition {
+    /// Its assignment.
+    pub assignment: Arc<Assignment>,
+    /// Its name for the source.
+    pub name: TopicPartition,
+    /// What of it is finished.
+    pub tracker: Tracker,
+    /// A tier's delay; `None` when records need no release.
+    delay: Option<Duration>,
+    heads: VecDeque<Record>,
+    rests_for_heads: bool,
+    handed: usize,
+    stopped: Option<Refused>,
+    paused: bool,
+}
+
+impl Partition {
+    /// Begins an assignment at `start`. A map that cannot be used is discarded and returned as the second value.
+    pub fn begin(assigned: &Assigned, class: Class, start: Start, prefix: &str) -> (Self, Option<MapError>) {
+        let (tracker, fault) = match (&assigned.committed, start) {
+            (Some((offset, metadata)), Start::Committed(_) | Start::BelowStart { .. }) => {
+                let (mut tracker, fault) = Tracker::resume(*offset, metadata);
+                tracker.seen(start.at());
+                (tracker, fault)
+            }
+            (_, Start::Committed(at) | Start::Earliest(at) | Start::Latest(at) | Start::BelowStart { at, .. } | Start::AboveEnd { at, .. }) => {
+                (Tracker::start(at), None)
+            }
+        };
+        let name = assigned.partition.clone();
+        let delay = match class {
+            Class::Retry => Some(tier::delay_of_topic(prefix, &name.topic).unwrap_or(Duration::ZERO)),
+            Class::Fresh | Class::Replay => None,
+        };
+        let assignment = Assignment::new(class, Arc::clone(&name.topic), name.partition);
+        let heads = VecDeque::new();
+        (Self { assignment, name, tracker, delay, heads, rests_for_heads: false, handed: 0, stopped: None, paused: false }, fault)
+    }
+
+    fn ticket(&mut self, record: &Record) -> Ticket {
+        self.handed += 1;
+        Ticket { assignment: Arc::clone(&self.assignment), offset: record.position.offset, cost: record.cost() }
+    }
+
+    /// Takes a record that was read. The second value: the resumed map proved wrong and was discarded.
+    pub fn take(&mut self, record: Record, broker_now: UnixMillis) -> (Taken, Option<MapError>) {
+        if self.stopped.is_some() {
+            return (Taken::Dropped, None);
+        }
+        let length = record.value.as_ref().map_or(0, |v| u32::try_from(v.len()).unwrap_or(u32::MAX));
+        let (received, fault) = self.tracker.received(record.position.offset, Fingerprint { timestamp: record.timestamp, length });
+        let taken = match received {
+            Received::AlreadyFinished | Received::Duplicate => Taken::Dropped,
+            Received::New => match self.delay {
+                Some(delay) if tier::release(record.timestamp, delay) > broker_now || !self.heads.is_empty() => {
+                    self.heads.push_back(record);
+                    self.rests_for_heads |= self.heads.len() >= MAX_HEADS;
+                    Taken::Held
+                }
+                Some(_) | None => Taken::HandOver(self.ticket(&record), record),
+            },
+        };
+        (taken, fault)
+    }
+
+    /// The next head whose time has come.
+    pub fn release(&mut self, broker_now: UnixMillis) -> Option<(Ticket, Record)> {
+        if self.next_release()? > broker_now {
+            return None;
+        }
+        let record = self.heads.pop_front()?;
+        self.rests_for_heads = false;
+        Some((self.ticket(&record), record))
+    }
+
+    /// When the next head is due.
+    #[must_use]
+    pub fn next_release(&self) -> Option<UnixMillis> {
+        Some(tier::release(self.heads.front()?.timestamp, self.delay?))
+    }
+
+    /// A record came back settled.
+    pub fn settled(&mut self, offset: i64) {
+        self.handed = self.handed.saturating_sub(1);
+        self.tracker.finished(offset);
+    }
+
+    /// A record came back unsettled: it stays unfinished.
+    pub const fn unsettled(&mut self) {
+        self.handed = self.handed.saturating_sub(1);
+    }
+
+    /// The broker refused a record of it for good: it stops.
+    pub fn refused(&mut self, refused: Refused) {
+        self.handed = self.handed.saturating_sub(1);
+        self.stopped.get_or_insert(refused);
+    }
+
+    /// Whether it is stopped.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// Drops the heads; they stay unfinished. Returns what they were charged.
+    pub fn drop_heads(&mut self) -> Vec<usize> {
+        self.heads.drain(..).map(|r| r.cost()).collect()
+    }
+
+    /// Records with the engine.
+    #[must_use]
+    pub const fn handed(&self) -> usize {
+        self.handed
+    }
+
+    /// Tells the tracker the source's position, unless records were dropped unseen.
+    pub fn seen(&mut self, position: i64) {
+        if self.stopped.is_none() {
+            self.tracker.seen(position);
+        }
+    }
+
+    /// Whether it should rest (its own reasons or the class's), and whether that is a change to tell the source.
+    #[must_use]
+    pub fn rest(&mut self, class_rests: bool) -> Option<bool> {
+        let rest = class_rests || self.rests_for_heads || self.stopped.is_some() || self.tracker.must_rest();
+        let change = rest != self.paused;
+        self.paused = rest;
+        change.then_some(rest)
+    }
+
+    /// Source times of the heads: undelivered events in memory.
+    pub fn heads(&self) -> impl Iterator<Item = &Record> {
+        self.heads.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::Position;
+
+    fn assigned(topic: &str, committed: Option<(i64, &str)>, topic_has_commits: bool, low: i64, high: i64) -> Assigned {
+        Assigned {
+            partition: TopicPartition { topic: topic.into(), partition: 0 },
+            committed: committed.map(|(o, m)| (o, m.to_owned())),
+            topic_has_commits,
+            low,
+            high,
+        }
+    }
+
+    fn record(topic: &str, offset: i64, timestamp: i64) -> Record {
+        Record {
+            position: Position { topic: topic.into(), partition: 0, offset },
+            timestamp: UnixMillis(timestamp),
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn where_a_partition_starts_is_decided_by_us() {
+        use Class::{Fresh, Retry};
+        use StartFrom::{Earliest, Latest};
+        for (committed, has, class, from, expected) in [
+            (None, false, Fresh, Earliest, Start::Earliest(10)),
+            (None, false, Fresh, Latest, Start::Latest(90)),
+            (None, true, Fresh, Latest, Start::Earliest(10)),
+            (None, false, Retry, Latest, Start::Earliest(10)),
+            (Some((50, "")), true, Fresh, Latest, Start::Committed(50)),
+            (Some((90, "")), true, Fresh, Earliest, Start::Committed(90)),
+            (Some((4, "")), true, Fresh, Earliest, Start::BelowStart { at: 10, lost: 6 }),
+            (Some((91, "")), true, Retry, Earliest, Start::AboveEnd { at: 10, repeats: 80 }),
+        ] {
+            assert_eq!(Start::decide(&assigned("t", committed, has, 10, 90), class, from), expected, "{committed:?} {has} {class} {from:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_released_at_append_time_plus_the_delay_in_the_topics_name_and_nothing_else() {
+        let topic = "callbackd.retry.5s";
+        let (mut partition, fault) =
+            Partition::begin(&assigned(topic, None, false, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
+        assert_eq!(fault, None);
+        assert!(matches!(partition.take(record(topic, 0, 1_000), UnixMillis(1_000)).0, Taken::Held));
+        assert!(matches!(partition.take(record(topic, 1, 1_500), UnixMillis(1_500)).0, Taken::Held));
+        assert!(partition.release(UnixMillis(5_999)).is_none());
+        assert_eq!(partition.release(UnixMillis(6_000)).map(|(t, _)| t.offset), Some(0));
+        assert_eq!(partition.next_release(), Some(UnixMillis(6_500)));
+        assert!(matches!(partition.take(record(topic, 2, 1_600), UnixMillis(99_000)).0, Taken::Held), "behind the heads, in order");
+    }
+
+    #[test]
+    fn a_partition_with_too_many_heads_rests_until_the_first_is_due() {
+        let topic = "callbackd.retry.1s";
+        let (mut partition, _) = Partition::begin(&assigned(topic, None, false, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
+        for offset in 0..64 {
+            assert_eq!(partition.rest(false), None);
+            let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000));
+        }
+        assert_eq!(partition.rest(false), Some(true));
+        assert!(partition.release(UnixMillis(1_999)).is_none());
+        assert_eq!(partition.rest(false), None);
+        assert!(partition.release(UnixMillis(2_000)).is_some());
+        assert_eq!(partition.rest(false), Some(false));
+    }
+
+    #[test]
+    fn a_refused_record_stops_its_partition_and_is_never_committed_past() {
+        let (mut partition, _) = Partition::begin(&assigned("t", None, false, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
+        for offset in 0..3 {
+            assert!(matches!(partition.take(record("t", offset, 0), UnixMillis(0)).0, Taken::HandOver(..)));
+        }
+        partition.settled(0);
+        partition.refused(Refused { topic: "d".into(), cause: "too large".into() });
+        partition.settled(2);
+        assert!(partition.is_stopped());
+        assert!(matches!(partition.take(record("t", 3, 0), UnixMillis(0)).0, Taken::Dropped));
+        partition.seen(4);
+        assert_eq!(partition.tracker.commit_point().offset, 1);
+        assert_eq!((partition.rest(false), partition.handed()), (Some(true), 0));
+    }
+}

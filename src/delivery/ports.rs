@@ -1,0 +1,163 @@
+//! The ports of the delivery engine: what the edges implement, and a simulation can too.
+
+use crate::domain::offsets::CommitPoint;
+use crate::domain::record::{NewRecord, Record};
+use crate::domain::registry::CallbackUrl;
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::Outcome;
+use bytes::Bytes;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One HTTP request to make: signed bytes are sent bytes.
+#[derive(Clone, Debug)]
+pub struct CallbackRequest {
+    /// Where to; judged by the guard before it is dialled.
+    pub url: Arc<CallbackUrl>,
+    /// All headers but `host` and `content-length`.
+    pub headers: http::HeaderMap,
+    /// The body as signed.
+    pub body: Bytes,
+    /// To an established connection, TLS included.
+    pub connect_timeout: Duration,
+    /// From now to status and headers.
+    pub timeout: Duration,
+}
+
+/// Sends callbacks. Resolves when status and headers are read or the attempt failed; never panics on what receivers do;
+/// repeats once, uncounted, a request that failed because its pooled connection was already dead.
+pub trait Transport {
+    /// One attempt. Dropping the future ends it.
+    fn send(&self, request: CallbackRequest) -> impl Future<Output = Outcome>;
+
+    /// Called about each second: closes what has been idle for too long.
+    fn tidy(&self) {}
+}
+
+/// What the broker acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The broker's append timestamp (`LogAppendTime`), when the topic has one.
+    pub timestamp: Option<UnixMillis>,
+}
+
+/// The broker refused a record for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the broker refused a record for topic {topic}: {cause}")]
+pub struct Refused {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The client's error code in words.
+    pub cause: String,
+}
+
+/// Appends requeues and dead letters.
+pub trait Outbox {
+    /// Resolves when the broker has acknowledged the record or refused it for good (too large, not authorised, no such topic); waits as long as that takes.
+    fn append(&self, record: NewRecord) -> impl Future<Output = Result<Appended, Refused>>;
+}
+
+impl<O: Outbox> Outbox for Arc<O> {
+    fn append(&self, record: NewRecord) -> impl Future<Output = Result<Appended, Refused>> {
+        (**self).append(record)
+    }
+}
+
+/// Time and chance.
+pub trait Clock {
+    /// Wall clock.
+    fn now(&self) -> UnixMillis;
+    /// Monotonic time since some fixed moment of this process.
+    fn monotonic(&self) -> Duration;
+    /// The broker's clock: what release and due times are measured by (design §10).
+    fn broker_now(&self) -> UnixMillis;
+    /// Whether our clock is within a minute of the broker's; unknown is sane.
+    fn is_sane(&self) -> bool;
+    /// Uniform in 0.0..1.0.
+    fn draw(&self) -> f64;
+    /// Resolves after `duration` of monotonic time.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
+}
+
+/// A topic's partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopicPartition {
+    /// Topic name.
+    pub topic: Arc<str>,
+    /// Partition, from 0.
+    pub partition: i32,
+}
+
+/// A partition newly assigned, with what decides where to start (design §10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The group's commit: offset and metadata.
+    pub committed: Option<(i64, String)>,
+    /// Whether the group has a commit for any partition of that topic.
+    pub topic_has_commits: bool,
+    /// The log's start.
+    pub low: i64,
+    /// The log's end.
+    pub high: i64,
+}
+
+/// A commit that was not accepted. In a rebalance that means "not yet".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("commit not accepted: {0}")]
+pub struct CommitRefused(pub String);
+
+/// What a source tells.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Nothing within the time.
+    Nothing,
+    /// The group gave these partitions; [`Source::start`] must follow. May be empty: joined without a share.
+    Assigned(Vec<Assigned>),
+    /// Records, in order within each partition.
+    Batch(Vec<Record>),
+    /// The group takes these back; [`Source::release`] must follow.
+    Revoking(Vec<TopicPartition>),
+    /// These are gone already (session lost); [`Source::release`] must follow.
+    Lost(Vec<TopicPartition>),
+    /// An asynchronous commit was answered; the points are as given to [`Source::commit`].
+    Committed(Result<(), CommitRefused>),
+    /// Offsets to read are no longer in the log (retention): the partitions as if newly assigned, to be started again.
+    OutOfRange(Vec<Assigned>),
+    /// The client can do nothing any more.
+    Fatal(String),
+}
+
+/// Whether a commit is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitMode {
+    /// The answer arrives as [`SourceEvent::Committed`].
+    Later,
+    /// The answer is the return value.
+    Await,
+}
+
+/// Where records of one class come from: a consumer in a group. Used by one thread.
+pub trait Source {
+    /// Waits up to `timeout` for an event; a batch holds at most `max` records.
+    fn poll(&mut self, timeout: Duration, max: usize) -> SourceEvent;
+    /// Starts reading newly assigned partitions at these offsets.
+    fn start(&mut self, at: &[(TopicPartition, i64)]);
+    /// Gives partitions up, after [`SourceEvent::Revoking`] or [`SourceEvent::Lost`].
+    fn release(&mut self, partitions: &[TopicPartition]);
+    /// Commits.
+    ///
+    /// # Errors
+    /// When the broker, or the client, did not accept it.
+    fn commit(&mut self, points: &[(TopicPartition, CommitPoint)], mode: CommitMode) -> Result<(), CommitRefused>;
+    /// Reads nothing more of these partitions for now.
+    fn pause(&mut self, partitions: &[TopicPartition]);
+    /// Reads them again.
+    fn resume(&mut self, partitions: &[TopicPartition]);
+    /// Of each partition read so far, the offset after the last one read or passed over (markers).
+    fn positions(&mut self) -> Vec<(TopicPartition, i64)>;
+    /// Leaves the group.
+    fn leave(&mut self);
+}

@@ -1,0 +1,71 @@
+//! The broker's clock as seen from here, and how far ours is off (design §10, Clocks).
+
+use super::time::UnixMillis;
+use std::time::Duration;
+
+/// Beyond this the daemon is not ready, takes nothing in and judges nothing by age.
+pub const SANE: Duration = Duration::from_secs(60);
+
+/// The last append that the broker told us of: (its timestamp, our monotonic clock then).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BrokerClock {
+    last: Option<(UnixMillis, Duration)>,
+}
+
+impl BrokerClock {
+    /// Keeps a delivery report: the broker's append timestamp and the monotonic time at which it arrived.
+    pub fn observe(&mut self, append: UnixMillis, monotonic: Duration) {
+        self.last = Some((append, monotonic));
+    }
+
+    /// The broker's now: append + elapsed; our `wall` clock while nothing is known.
+    #[must_use]
+    pub fn now(&self, wall: UnixMillis, monotonic: Duration) -> UnixMillis {
+        self.last.map_or(wall, |(append, at)| append.plus(monotonic.saturating_sub(at)))
+    }
+
+    /// Our wall clock minus the broker's, in milliseconds; `None` while nothing is known (which counts as sane).
+    #[must_use]
+    pub fn skew_ms(&self, wall: UnixMillis, monotonic: Duration) -> Option<i64> {
+        self.last.map(|_| wall.0.saturating_sub(self.now(wall, monotonic).0))
+    }
+
+    /// Whether our clock is within [`SANE`] of the broker's.
+    #[must_use]
+    pub fn is_sane(&self, wall: UnixMillis, monotonic: Duration) -> bool {
+        self.skew_ms(wall, monotonic).is_none_or(|ms| ms.unsigned_abs() <= SANE.as_millis() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn unknown_is_sane_and_uses_our_own_clock() {
+        let clock = BrokerClock::default();
+        assert_eq!(clock.now(UnixMillis(5), secs(1)), UnixMillis(5));
+        assert_eq!(clock.skew_ms(UnixMillis(5), secs(1)), None);
+        assert!(clock.is_sane(UnixMillis(5), secs(1)));
+    }
+
+    #[test]
+    fn the_brokers_now_follows_the_monotonic_clock_not_ours() {
+        let mut clock = BrokerClock::default();
+        clock.observe(UnixMillis(1_000_000), secs(10));
+        for (wall, monotonic, now, skew, sane) in [
+            (1_005_000, 15, 1_005_000, 0, true),
+            (1_065_000, 15, 1_005_000, 60_000, true),
+            (1_065_001, 15, 1_005_000, 60_001, false),
+            (944_999, 15, 1_005_000, -60_001, false),
+        ] {
+            assert_eq!(clock.now(UnixMillis(wall), secs(monotonic)), UnixMillis(now));
+            assert_eq!(clock.skew_ms(UnixMillis(wall), secs(monotonic)), Some(skew));
+            assert_eq!(clock.is_sane(UnixMillis(wall), secs(monotonic)), sane);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The client: one attempt from request to outcome, over a pooled or a fresh connection.
+
+use super::connection::Connection;
+use super::dial::Dialer;
+use super::pool::{Pool, Stack};
+use super::resolver::Resolver;
+use super::target::{Target, Targets};
+use super::{EgressError, Observer, Settings, tls};
+use crate::delivery::ports::{CallbackRequest, Transport};
+use crate::domain::verdict::{Failure, Outcome};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
+
+/// Bodies that are drained in the background at once. Beyond it a connection whose body is late is closed instead.
+const MAX_DRAINS: usize = 256;
+
+/// Longest `Retry-After` that is taken, bytes; a date has 29.
+const MAX_RETRY_AFTER: usize = 64;
+
+/// The guarded client. It belongs to one thread: build it and use it on the current-thread runtime that runs the attempts.
+///
+/// A body that is not complete when its head is (some receivers write them apart) is read to its end by a task of its own
+/// ([`tokio::spawn`], so no `LocalSet` is needed), which hands the connection back through a channel.
+pub struct Client {
+    dialer: Dialer,
+    targets: RefCell<Targets>,
+    pool: RefCell<Pool<Box<Connection>>>,
+    drains: Drains,
+}
+
+/// Connections whose bodies are being read in the background.
+struct Drains {
+    /// Whose they are, by number.
+    running: RefCell<HashMap<u64, Rc<Stack>>>,
+    next: Cell<u64>,
+    back: UnboundedSender<Drained>,
+    done: RefCell<UnboundedReceiver<Drained>>,
+}
+
+/// The end of a drain, sent also when its task is dropped.
+struct Drained {
+    number: u64,
+    /// The connection, if it can be used again.
+    connection: Option<Box<Connection>>,
+}
+
+impl Client {
+    /// A client for `settings` that tells `observer` what the guard does.
+    ///
+    /// # Errors
+    /// `Roots` when `ca_file` holds no usable certificate, `Tls` when the TLS library refuses the settings.
+    pub fn new(settings: Settings, observer: Box<dyn Observer>) -> Result<Self, EgressError> {
+        let tls = tls::connector(settings.extra_roots_pem.as_deref())?;
+        let (back, done) = unbounded_channel();
+        Ok(Self {
+            dialer: Dialer { policy: settings.policy, resolver: Resolver::system(), tls, observer },
+            targets: RefCell::default(),
+            pool: RefCell::new(Pool::new(settings.max_idle, settings.max_idle_per_host, settings.idle_timeout)),
+            drains: Drains { running: RefCell::default(), next: Cell::new(0), back, done: RefCell::new(done) },
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.dialer.resolver = resolver;
+        self
+    }
+
+    /// Closes what has been idle for too long; to be called about each second, so that hosts without traffic lose theirs as well.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.collect(now);
+        self.pool.borrow_mut().expire(now);
+    }
+
+    /// Connections idle now, over all hosts.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.pool.borrow().idle()
+    }
+
+    /// Takes back what the background drains have finished.
+    fn collect(&self, now: Instant) {
+        if self.drains.running.borrow().is_empty() {
+            return;
+        }
+        while let Ok(drained) = self.drains.done.borrow_mut().try_recv() {
+            let host = self.drains.running.borrow_mut().remove(&drained.number);
+            if let (Some(host), Some(connection)) = (host, drained.connection) {
+                self.pool.borrow_mut().put(&host, connection, now);
+            }
+        }
+    }
+
+    /// The latest idle connection to `host` that is still alive.
+    fn idle_connection(&self, host: &Stack, now: Instant) -> Option<Box<Connection>> {
+        self.collect(now);
+        loop {
+            let mut connection = self.pool.borrow_mut().take(host, now)?;
+            if connection.still_idle() {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn attempt(&self, target: &Target, request: CallbackRequest, start: Instant, deadline: Instant) -> Outcome {
+        let CallbackRequest { url: _, mut headers, body, connect_timeout, timeout: _ } = request;
+        headers.insert(HOST, target.host_header.clone());
+        if body.is_empty() {
+            // hyper states a body's length by itself, but not that of none.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if let Some(mut connection) = self.idle_connection(&target.origin.idle, start) {
+            let answered = connection.exchange(wire(target, headers.clone(), body.clone())).await;
+            match answered {
+                Ok(response) => return self.answered(target, connection, response, deadline),
+                Err(broken) if broken.heard => return Outcome::Failed(Failure::Protocol),
+                // The receiver had closed it, or did so while our request was on its way: the same bytes once more, on a fresh one.
+                Err(_) => {}
+            }
+        }
+        let connect_by = deadline.min(Instant::now() + connect_timeout);
+        let mut connection = match self.dialer.dial(&target.origin, connect_by).await {
+            Ok(connection) => connection,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        match connection.exchange(wire(target, headers, body)).await {
+            Ok(response) => self.answered(target, connection, response, deadline),
+            Err(_) => Outcome::Failed(Failure::Protocol),
+        }
+    }
+
+    /// The outcome, at once; what becomes of the connection happens here or in the background and changes nothing.
+    fn answered(&self, target: &Target, mut connection: Box<Connection>, response: Response<Incoming>, deadline: Instant) -> Outcome {
+        let outcome = Outcome::Answered { status: response.status().as_u16(), retry_after: retry_after(response.headers()) };
+        let reusable = response.version() == Version::HTTP_11;
+        let mut body = response.into_body();
+        let mut seen = 0;
+        match connection.skim(&mut body, &mut seen) {
+            Poll::Ready(Ok(())) => {
+                if reusable && connection.is_idle() {
+                    self.pool.borrow_mut().put(&target.origin.idle, connection, Instant::now());
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.drain(&target.origin.idle, connection, body, seen, reusable, deadline),
+        }
+        outcome
+    }
+
+    fn drain(
+        &self,
+        host: &Rc<Stack>,
+        mut connection: Box<Connection>,
+        mut body: Incoming,
+        mut seen: u64,
+        reusable: bool,
+        deadline: Instant,
+    ) {
+        let mut running = self.drains.running.borrow_mut();
+        if running.len() >= MAX_DRAINS {
+            return;
+        }
+        let number = self.drains.next.get();
+        self.drains.next.set(number.wrapping_add(1));
+        running.insert(number, Rc::clone(host));
+        let mut end = DrainEnd { back: self.drains.back.clone(), number, connection: None };
+        tokio::spawn(async move {
+            let read = timeout_at(deadline, poll_fn(|cx| connection.poll_body(cx, &mut body, &mut seen))).await;
+            if matches!(read, Ok(Ok(()))) && reusable && connection.is_idle() {
+                end.keep(connection);
+            }
+        });
+    }
+}
+
+/// Reports the end of a drain when it is dropped, however that comes about.
+struct DrainEnd {
+    back: UnboundedSender<Drained>,
+    number: u64,
+    connection: Option<Box<Connection>>,
+}
+
+impl DrainEnd {
+    /// Reports `connection` as fit to be used again.
+    fn keep(&mut self, connection: Box<Connection>) {
+        self.connection = Some(connection);
+    }
+}
+
+impl Drop for DrainEnd {
+    fn drop(&mut self) {
+        // Nobody listens any more: then the client is gone, and the connection goes too.
+        let _ = self.back.send(Drained { number: self.number, connection: self.connection.take() });
+    }
+}
+
+impl Transport for Client {
+    async fn send(&self, request: CallbackRequest) -> Outcome {
+        let target = self.targets.borrow_mut().of(&request.url.url, &self.dialer.policy);
+        let target = match target {
+            Ok(target) => target,
+            Err(refusal) => {
+                self.dialer.observer.blocked(refusal);
+                return Outcome::Failed(Failure::Blocked);
+            }
+        };
+        let start = Instant::now();
+        let deadline = start + request.timeout;
+        timeout_at(deadline, self.attempt(&target, request, start, deadline)).await.unwrap_or(Outcome::Failed(Failure::Timeout))
+    }
+
+    fn tidy(&self) {
+        self.sweep();
+    }
+}
+
+fn wire(target: &Target, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = target.uri.clone();
+    *request.headers_mut() = headers;
+    request
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(RETRY_AFTER).filter(|value| value.len() <= MAX_RETRY_AFTER)?;
+    value.to_str().ok().map(str::to_owned)
+}

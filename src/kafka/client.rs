@@ -1,0 +1,449 @@
+//! Settings to client configurations: one function per kind of client that the daemon makes.
+//!
+//! Three layers, later ones win: our defaults, the operator's `[kafka.properties]`, then what the daemon owns because a guarantee hangs
+//! on it (commits by hand, acknowledgement by all replicas, …). Sizes and fetch settings are the operator's within bounds. The config
+//! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record.
+
+use crate::domain::class::Class;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Room for our headers and framing above the largest source record, in bytes (design §5).
+pub const HEADROOM: usize = 64 * 1024;
+
+/// Largest record a source topic takes when nobody could tell: Kafka's own default of `max.message.bytes`.
+pub const DEFAULT_LARGEST_MESSAGE: usize = 1_048_588;
+
+/// librdkafka's send buffer, in KiB: 32 MiB of requeues and dead letters that await acknowledgement (design §15).
+const PRODUCER_QUEUE_KBYTES: usize = 32 * 1024;
+
+/// librdkafka's own `batch.size`, in bytes.
+const BATCH_BYTES: usize = 1_000_000;
+
+/// `fetch.max.bytes`, one fetch answer: between 4 and 8 MiB (design §15).
+const FETCH_BYTES: (usize, usize) = (4 * 1024 * 1024, 8 * 1024 * 1024);
+
+/// What every Kafka client of the daemon is made from. `Debug` prints the names of properties, never their values.
+#[derive(Clone)]
+pub struct ClientSettings {
+    /// `host:port` of brokers to start from; at least one.
+    pub brokers: Vec<String>,
+    /// Consumer group of the fresh class; the others are `<group>.retry`, `<group>.replay`, and `<group>.replay-job.<hash>` of the tool.
+    pub group: String,
+    /// Prefix of our own topics: `callbackd`.
+    pub prefix: String,
+    /// Topics that events come from.
+    pub source_topics: Vec<String>,
+    /// Further librdkafka properties as the operator gave them, secrets already read.
+    pub properties: BTreeMap<String, String>,
+    /// The largest source topic's `max.message.bytes`, in bytes (`topics::check` finds it).
+    pub largest_message: usize,
+}
+
+impl fmt::Debug for ClientSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSettings")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("prefix", &self.prefix)
+            .field("source_topics", &self.source_topics)
+            .field("properties", &self.properties.keys())
+            .field("largest_message", &self.largest_message)
+            .finish()
+    }
+}
+
+/// A client could not be made from these settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// librdkafka refused one property; the value is left out, it may be a secret.
+    #[error("kafka property {name}: {cause}")]
+    Property {
+        /// The property.
+        name: String,
+        /// What is wrong with it.
+        cause: &'static str,
+    },
+    /// The properties do not go together, or a file that they name cannot be read.
+    #[error("kafka client: {0}")]
+    Create(String),
+}
+
+impl From<KafkaError> for ClientError {
+    fn from(error: KafkaError) -> Self {
+        if let KafkaError::ClientConfig(kind, _, name, _) = error {
+            let cause = match kind {
+                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "no such property",
+                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID => "its value is not valid, or not supported by this build",
+                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_OK => "refused",
+            };
+            return Self::Property { name, cause };
+        }
+        Self::Create(error.to_string())
+    }
+}
+
+impl ClientSettings {
+    /// The consumer group of `class`.
+    #[must_use]
+    pub fn group_of(&self, class: Class) -> String {
+        match class {
+            Class::Fresh => self.group.clone(),
+            Class::Retry => format!("{}.retry", self.group),
+            Class::Replay => format!("{}.replay", self.group),
+        }
+    }
+
+    /// What every tier topic's name starts with: `<prefix>.retry.`.
+    #[must_use]
+    pub fn tier_prefix(&self) -> String {
+        format!("{}.retry.", self.prefix)
+    }
+
+    /// `<prefix>.replay`.
+    #[must_use]
+    pub fn replay_topic(&self) -> String {
+        format!("{}.replay", self.prefix)
+    }
+
+    /// `<prefix>.dead-letter`.
+    #[must_use]
+    pub fn dead_letter_topic(&self) -> String {
+        format!("{}.dead-letter", self.prefix)
+    }
+
+    /// `<prefix>.registry`.
+    #[must_use]
+    pub fn registry_topic(&self) -> String {
+        format!("{}.registry", self.prefix)
+    }
+
+    /// A consumer of `class`, to be made with a context that handles rebalances.
+    #[must_use]
+    pub fn consumer(&self, class: Class) -> ClientConfig {
+        // Tiers are paused and resumed, which throws away what was prefetched: less of it there.
+        let prefetch = match class {
+            Class::Fresh => "10000",
+            Class::Retry | Class::Replay => "2000",
+        };
+        let mut config = self.layered(&[
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "3000"),
+            ("queued.min.messages", prefetch),
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("fetch.max.bytes", "8388608"),
+            ("topic.metadata.refresh.interval.ms", "10000"),
+        ]);
+        own(
+            &mut config,
+            &[
+                ("group.id", &self.group_of(class)),
+                ("group.protocol", "classic"),
+                ("partition.assignment.strategy", "cooperative-sticky"),
+                ("enable.auto.commit", "false"),
+                ("enable.auto.offset.store", "false"),
+                ("auto.offset.reset", "error"),
+                ("isolation.level", "read_committed"),
+                ("enable.partition.eof", "false"),
+            ],
+        );
+        self.bound_fetches(&mut config);
+        config
+    }
+
+    /// The producer of requeues and dead letters: acknowledged by all in-sync replicas, idempotent, and never giving up by itself, for
+    /// a local time-out would fork a chain (design §15). `linger.ms` 1: nothing waits for a requeue (the shortest delay is a tier), so
+    /// a millisecond buys shared requests when many are parked at once.
+    #[must_use]
+    pub fn outbox(&self) -> ClientConfig {
+        let mut config = self.layered(&[("linger.ms", "1")]);
+        self.own_producer(&mut config);
+        own(&mut config, &[("message.timeout.ms", "0")]);
+        config
+    }
+
+    /// The producer of one replay job; its transactional id fences a second one of the same job.
+    #[must_use]
+    pub fn transactional(&self, transactional_id: &str) -> ClientConfig {
+        // librdkafka wants message.timeout.ms ≤ transaction.timeout.ms: a transaction that hangs is aborted and done again.
+        let mut config = self.layered(&[("linger.ms", "1"), ("transaction.timeout.ms", "60000")]);
+        self.own_producer(&mut config);
+        own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000")]);
+        config
+    }
+
+    /// A consumer that is told its partitions and takes part in no rebalance: the replay job's reader.
+    #[must_use]
+    pub fn reader(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(Class::Replay);
+        config.remove("group.instance.id");
+        own(&mut config, &[("group.id", group), ("enable.partition.eof", "true")]);
+        config
+    }
+
+    /// A client without a group: metadata, watermarks, administration. As a consumer, because a producer that asks for a topic makes
+    /// brokers with automatic creation create it, with the wrong settings.
+    #[must_use]
+    pub fn plain(&self) -> ClientConfig {
+        let mut config = self.layered(&[]);
+        config.remove("group.instance.id");
+        own(&mut config, &[("isolation.level", "read_committed")]);
+        config
+    }
+
+    fn layered(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        own(&mut config, &[("client.id", "callbackd"), ("log.connection.close", "false"), ("reconnect.backoff.max.ms", "2000")]);
+        own(&mut config, defaults);
+        for (name, value) in &self.properties {
+            config.set(name.as_str(), value.as_str());
+        }
+        own(&mut config, &[("bootstrap.servers", &self.brokers.join(",")), ("allow.auto.create.topics", "false")]);
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+
+    /// The largest record that one of our own topics must take, in bytes.
+    #[must_use]
+    pub fn largest_of_ours(&self) -> usize {
+        self.largest_message.saturating_add(HEADROOM)
+    }
+
+    fn own_producer(&self, config: &mut ClientConfig) {
+        let largest = self.largest_of_ours();
+        at_least(config, "message.max.bytes", largest);
+        // A batch counts against the topic's `max.message.bytes` as a whole: many small records together must not exceed what one may.
+        at_most(config, "batch.size", largest.min(BATCH_BYTES));
+        // One record must always fit, however small a buffer was asked for.
+        let record_kbytes = largest.div_ceil(1024).saturating_add(1);
+        at_most(config, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES);
+        at_least(config, "queue.buffering.max.kbytes", record_kbytes);
+        own(config, &[("acks", "all"), ("enable.idempotence", "true"), ("partitioner", "murmur2_random")]);
+    }
+
+    fn bound_fetches(&self, config: &mut ClientConfig) {
+        let largest = self.largest_of_ours();
+        at_most(config, "fetch.queue.backoff.ms", 10);
+        at_least(config, "fetch.message.max.bytes", largest);
+        at_least(config, "message.max.bytes", largest);
+        at_most(config, "fetch.max.bytes", FETCH_BYTES.1);
+        at_least(config, "fetch.max.bytes", FETCH_BYTES.0.max(number(config, "fetch.message.max.bytes").unwrap_or(largest)));
+        let answer = number(config, "fetch.max.bytes").unwrap_or(FETCH_BYTES.1);
+        if answer > 64 * 1024 * 1024 {
+            at_least(config, "receive.message.max.bytes", answer.saturating_add(HEADROOM));
+        }
+    }
+}
+
+fn own(config: &mut ClientConfig, pairs: &[(&str, &str)]) {
+    for (name, value) in pairs {
+        config.set(*name, *value);
+    }
+}
+
+fn number(config: &ClientConfig, name: &str) -> Option<usize> {
+    config.get(name)?.trim().parse().ok()
+}
+
+fn at_least(config: &mut ClientConfig, name: &str, floor: usize) {
+    if number(config, name).is_none_or(|value| value < floor) {
+        config.set(name, floor.to_string());
+    }
+}
+
+fn at_most(config: &mut ClientConfig, name: &str, ceiling: usize) {
+    if number(config, name).is_none_or(|value| value > ceiling) {
+        config.set(name, ceiling.to_string());
+    }
+}
+
+/// Makes a client; an error never holds a property's value.
+///
+/// # Errors
+/// See [`ClientError`].
+pub(crate) fn make<C, T>(config: &ClientConfig, context: C) -> Result<T, ClientError>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    let made: KafkaResult<T> = config.create_with_context(context);
+    made.map_err(ClientError::from)
+}
+
+/// One line of librdkafka's own log, into ours, under the target `librdkafka`.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+    }
+}
+
+/// Context of clients without callbacks of their own: logs, and keeps the latest trouble so that a time-out can say what is behind it.
+#[derive(Debug, Default)]
+pub(crate) struct PlainContext {
+    trouble: Mutex<Option<String>>,
+}
+
+impl PlainContext {
+    /// The latest error that librdkafka reported by itself, once.
+    pub(crate) fn take_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for PlainContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        let code = error.rdkafka_error_code().map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
+        tracing::debug!(target: "librdkafka", %code, "{reason}");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}"));
+    }
+}
+
+impl ConsumerContext for PlainContext {}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use rdkafka::consumer::BaseConsumer;
+    use rdkafka::producer::BaseProducer;
+
+    pub(crate) fn settings(brokers: &str) -> ClientSettings {
+        ClientSettings {
+            brokers: vec![brokers.to_owned()],
+            group: "g".into(),
+            prefix: "cb".into(),
+            source_topics: vec!["recording.completed".into()],
+            properties: BTreeMap::new(),
+            largest_message: DEFAULT_LARGEST_MESSAGE,
+        }
+    }
+
+    fn with(properties: &[(&str, &str)]) -> ClientSettings {
+        ClientSettings {
+            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..settings("127.0.0.1:1")
+        }
+    }
+
+    #[test]
+    fn each_class_has_its_own_group() {
+        let s = settings("127.0.0.1:1");
+        for (class, group) in [(Class::Fresh, "g"), (Class::Retry, "g.retry"), (Class::Replay, "g.replay")] {
+            assert_eq!(s.consumer(class).get("group.id"), Some(group));
+        }
+    }
+
+    #[test]
+    fn what_the_daemon_owns_cannot_be_overridden_and_the_rest_can() {
+        let s = with(&[
+            ("enable.auto.commit", "true"),
+            ("auto.offset.reset", "latest"),
+            ("acks", "0"),
+            ("message.timeout.ms", "5"),
+            ("bootstrap.servers", "elsewhere:1"),
+            ("session.timeout.ms", "6000"),
+            ("linger.ms", "7"),
+            ("client.id", "mine"),
+        ]);
+        let (consumer, outbox) = (s.consumer(Class::Fresh), s.outbox());
+        for (config, name, value) in [
+            (&consumer, "enable.auto.commit", "false"),
+            (&consumer, "enable.auto.offset.store", "false"),
+            (&consumer, "auto.offset.reset", "error"),
+            (&consumer, "isolation.level", "read_committed"),
+            (&consumer, "partition.assignment.strategy", "cooperative-sticky"),
+            (&consumer, "group.protocol", "classic"),
+            (&consumer, "bootstrap.servers", "127.0.0.1:1"),
+            (&consumer, "session.timeout.ms", "6000"),
+            (&consumer, "heartbeat.interval.ms", "3000"),
+            (&consumer, "client.id", "mine"),
+            (&outbox, "acks", "all"),
+            (&outbox, "enable.idempotence", "true"),
+            (&outbox, "message.timeout.ms", "0"),
+            (&outbox, "linger.ms", "7"),
+        ] {
+            assert_eq!(config.get(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_fetch_settings_keep_their_bounds() {
+        // (what the operator wrote, where, name, what comes of it)
+        let mib = 1024 * 1024;
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, &'a str, usize);
+        let table: [Row<'_>; 10] = [
+            (&[], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
+            (&[("message.max.bytes", "1000000")], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
+            (&[("message.max.bytes", "9000000")], false, "message.max.bytes", 9_000_000),
+            (&[], false, "queue.buffering.max.kbytes", 32_768),
+            (&[("queue.buffering.max.kbytes", "1")], false, "queue.buffering.max.kbytes", 1_090),
+            (&[("queue.buffering.max.kbytes", "1048576")], false, "queue.buffering.max.kbytes", 32_768),
+            (&[], true, "fetch.max.bytes", 8 * mib),
+            (&[("fetch.max.bytes", "1")], true, "fetch.max.bytes", 4 * mib),
+            (&[("fetch.max.bytes", "52428800")], true, "fetch.max.bytes", 8 * mib),
+            (&[("fetch.queue.backoff.ms", "1000")], true, "fetch.queue.backoff.ms", 10),
+        ];
+        for (properties, consumer, name, expected) in table {
+            let s = with(properties);
+            let config = if consumer { s.consumer(Class::Retry) } else { s.outbox() };
+            assert_eq!(number(&config, name), Some(expected), "{name} of {properties:?}");
+        }
+        let huge = ClientSettings { largest_message: 100 * mib, ..settings("127.0.0.1:1") };
+        let config = huge.consumer(Class::Fresh);
+        assert_eq!(number(&config, "fetch.max.bytes"), Some(100 * mib + HEADROOM));
+        assert!(number(&config, "receive.message.max.bytes") > number(&config, "fetch.max.bytes"));
+    }
+
+    #[test]
+    fn librdkafka_accepts_every_configuration_also_with_huge_records() {
+        for largest in [1000, DEFAULT_LARGEST_MESSAGE, 200 * 1024 * 1024] {
+            let s = ClientSettings { largest_message: largest, ..settings("127.0.0.1:1") };
+            for class in [Class::Fresh, Class::Retry, Class::Replay] {
+                make::<_, BaseConsumer<PlainContext>>(&s.consumer(class), PlainContext::default()).unwrap();
+            }
+            make::<_, BaseConsumer<PlainContext>>(&s.reader("g.replay-job.0"), PlainContext::default()).unwrap();
+            make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::default()).unwrap();
+            for config in [s.outbox(), s.transactional("g.replay-job.0")] {
+                let made: Result<BaseProducer, _> = config.create();
+                assert!(made.is_ok(), "largest {largest}: {:?}", made.err());
+            }
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_an_error_shows_a_property_value() {
+        let s = with(&[("sasl.password", "canary-5512"), ("security.protocol", "canary-5512")]);
+        assert!(!format!("{s:?}").contains("canary"));
+        assert!(format!("{s:?}").contains("sasl.password"));
+        let Err(error) = make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::default()) else {
+            panic!("an impossible security.protocol was accepted")
+        };
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+        assert!(error.to_string().contains("security.protocol"));
+    }
+
+    #[test]
+    fn an_unknown_property_is_named() {
+        let Err(error) = make::<_, BaseConsumer<PlainContext>>(&with(&[("no.such.thing", "1")]).plain(), PlainContext::default()) else {
+            panic!("an unknown property was accepted")
+        };
+        assert_eq!(error, ClientError::Property { name: "no.such.thing".into(), cause: "no such property" });
+    }
+}

@@ -1,0 +1,111 @@
+//! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
+
+use crate::kafka::client::log_line;
+use crate::metrics::{KafkaErrorKind, Metrics};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a callback noted. Partitions are copied out of the client's list at once: a list that is alive keeps the client from closing.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// The group gives these; may be none.
+    Assign(Vec<(String, i32)>),
+    /// The group takes these back, or has taken them already.
+    Revoke {
+        /// Which.
+        partitions: Vec<(String, i32)>,
+        /// They are gone already.
+        lost: bool,
+    },
+    /// A commit was answered.
+    Committed(KafkaResult<()>),
+    /// The client reports trouble that it handles itself.
+    Trouble(RDKafkaErrorCode),
+}
+
+/// The context of one consumer.
+pub(super) struct Context {
+    notices: Mutex<VecDeque<Notice>>,
+    deferred: Mutex<Option<KafkaError>>,
+    closing: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Context {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { notices: Mutex::default(), deferred: Mutex::default(), closing: AtomicBool::new(false), metrics }
+    }
+
+    fn notices(&self) -> MutexGuard<'_, VecDeque<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The oldest notice.
+    pub(super) fn next_notice(&self) -> Option<Notice> {
+        self.notices().pop_front()
+    }
+
+    /// Keeps an error that came in the middle of a batch for the next poll.
+    pub(super) fn defer(&self, error: KafkaError) {
+        *self.deferred.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// The error kept.
+    pub(super) fn take_deferred(&self) -> Option<KafkaError> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// From now on rebalances are answered here: the loop has ended.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
+    list.elements().iter().map(|e| (e.topic().to_owned(), e.partition())).collect()
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{reason}");
+        match error.rdkafka_error_code() {
+            Some(code) => self.notices().push_back(Notice::Trouble(code)),
+            None => self.metrics.kafka_error(KafkaErrorKind::Other),
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assign = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if !self.closing.load(Ordering::Acquire) {
+            let partitions = names(list);
+            let notice = if assign { Notice::Assign(partitions) } else { Notice::Revoke { partitions, lost: consumer.assignment_lost() } };
+            self.notices().push_back(notice);
+            return;
+        }
+        let answered = match consumer.rebalance_protocol() {
+            _ if assign => Ok(()),
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(cause = %error, "cannot give the assignment back while leaving");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.notices().push_back(Notice::Committed(result));
+    }
+}

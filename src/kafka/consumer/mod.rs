@@ -1,0 +1,389 @@
+//! The consumer: one class's group member as a [`Source`] for its intake thread.
+//!
+//! ```text
+//!  poll ─┬─ records ───────────────────────────► Batch (detached at once)
+//!        ├─ rebalance: assign ─► resolving ────► Assigned (with commits and watermarks)   ─► start   (incremental assign)
+//!        ├─ rebalance: revoke ─────────────────► Revoking | Lost                           ─► release (incremental unassign)
+//!        ├─ commit answered ───────────────────► Committed
+//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (seek)
+//!                  ├─ fatal ───────────────────► Fatal
+//!                  └─ anything else: counted, the client tries again by itself
+//! ```
+//!
+//! librdkafka calls back from inside `poll`; there the callbacks only note what happened, and the answer (assign, unassign) is given from the
+//! thread's own loop. That keeps waiting for running attempts, and commits, out of the callback. While the consumer closes nobody answers
+//! from the loop any more, so the callback does it.
+//!
+//! An assignment whose commits and watermarks cannot be read yet is *resolving*: it is asked for again between polls, for as long as it takes.
+
+mod context;
+
+use super::client::{ClientError, ClientSettings, make};
+use super::record::{TopicNames, detach};
+use crate::delivery::ports::{Assigned, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
+use crate::domain::class::Class;
+use crate::domain::offsets::CommitPoint;
+use crate::domain::record::Record;
+use crate::metrics::{KafkaErrorKind, Metrics};
+use context::{Context, Notice};
+use rdkafka::consumer::{BaseConsumer, CommitMode as ClientCommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One question about commits or watermarks.
+const QUESTION: Duration = Duration::from_secs(3);
+/// Between questions about an assignment that cannot be resolved yet.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
+
+/// One class's consumer. Left when dropped, at the latest.
+pub struct Consumer {
+    client: Option<BaseConsumer<Context>>,
+    class: Class,
+    names: TopicNames,
+    metrics: Arc<Metrics>,
+    /// Partitions started, with their start: told apart from new ones, and where an unread one stands.
+    started: HashMap<TopicPartition, i64>,
+    resolving: Vec<TopicPartition>,
+    /// An assignment is to be answered, also an empty one.
+    unanswered: bool,
+    ask_again_at: Instant,
+}
+
+impl Consumer {
+    /// Subscribes `class`: source topics, all existing tiers, or the replay topic.
+    ///
+    /// # Errors
+    /// When the properties do not make a client.
+    pub fn subscribe(settings: &ClientSettings, class: Class, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+        let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics)))?;
+        let topics = match class {
+            Class::Fresh => settings.source_topics.clone(),
+            // A pattern, so that tiers which are no longer configured are read until empty, and new ones are found.
+            Class::Retry => vec![format!("^{}", settings.tier_prefix().replace('.', "\\."))],
+            Class::Replay => vec![settings.replay_topic()],
+        };
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        client.subscribe(&topics)?;
+        Ok(Self {
+            client: Some(client),
+            class,
+            names: TopicNames::default(),
+            metrics,
+            started: HashMap::new(),
+            resolving: Vec::new(),
+            unanswered: false,
+            ask_again_at: Instant::now(),
+        })
+    }
+
+    fn client(&self) -> Option<&BaseConsumer<Context>> {
+        self.client.as_ref()
+    }
+
+    fn next_notice(&mut self) -> Option<SourceEvent> {
+        if self.unanswered && Instant::now() >= self.ask_again_at {
+            match self.resolve(&self.resolving) {
+                Ok(assigned) => {
+                    self.unanswered = false;
+                    self.resolving.clear();
+                    return Some(SourceEvent::Assigned(assigned));
+                }
+                Err(error) => {
+                    tracing::warn!(class = %self.class, cause = %code_of(&error), "commits or watermarks of an assignment cannot be read yet, asking again");
+                    self.count(&error);
+                    self.ask_again_at = Instant::now() + RESOLVE_PAUSE;
+                }
+            }
+        }
+        loop {
+            return match self.client()?.context().next_notice()? {
+                Notice::Assign(partitions) => {
+                    let partitions = self.interned(partitions);
+                    self.resolving.extend(partitions);
+                    self.unanswered = true;
+                    self.ask_again_at = Instant::now();
+                    self.next_notice()
+                }
+                Notice::Revoke { partitions, lost } => {
+                    let partitions = self.interned(partitions);
+                    self.resolving.retain(|p| !partitions.contains(p));
+                    Some(if lost { SourceEvent::Lost(partitions) } else { SourceEvent::Revoking(partitions) })
+                }
+                Notice::Committed(result) => Some(SourceEvent::Committed(result.map_err(|e| CommitRefused(code_of(&e))))),
+                Notice::Trouble(code) => {
+                    self.metrics.kafka_error(kind_of(code));
+                    continue;
+                }
+            };
+        }
+    }
+
+    fn interned(&mut self, partitions: Vec<(String, i32)>) -> Vec<TopicPartition> {
+        partitions.into_iter().map(|(topic, partition)| TopicPartition { topic: self.names.intern(&topic), partition }).collect()
+    }
+
+    /// Asks for the commits and watermarks of `partitions`.
+    fn resolve(&self, partitions: &[TopicPartition]) -> KafkaResult<Vec<Assigned>> {
+        let Some(client) = self.client() else { return Ok(Vec::new()) };
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        // All partitions of a source topic: `start_from = "latest"` asks whether the group has a commit for any of them.
+        let mut asked: BTreeSet<(Arc<str>, i32)> = partitions.iter().map(|p| (Arc::clone(&p.topic), p.partition)).collect();
+        if self.class == Class::Fresh {
+            let topics: BTreeSet<Arc<str>> = partitions.iter().map(|p| Arc::clone(&p.topic)).collect();
+            for topic in topics {
+                let metadata = client.fetch_metadata(Some(&topic), QUESTION)?;
+                let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
+                asked.extend((0..i32::try_from(count).unwrap_or(0)).map(|partition| (Arc::clone(&topic), partition)));
+            }
+        }
+        let mut list = TopicPartitionList::with_capacity(asked.len());
+        for (topic, partition) in &asked {
+            list.add_partition(topic, *partition);
+        }
+        let mut commits = HashMap::new();
+        {
+            let answered = client.committed_offsets(list, QUESTION)?;
+            for element in answered.elements() {
+                element.error()?;
+                if let Offset::Offset(offset) = element.offset() {
+                    commits.insert((element.topic().to_owned(), element.partition()), (offset, element.metadata().to_owned()));
+                }
+            }
+        }
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for name in partitions {
+            let (low, high) = client.fetch_watermarks(&name.topic, name.partition, QUESTION)?;
+            assigned.push(Assigned {
+                committed: commits.get(&(name.topic.to_string(), name.partition)).cloned(),
+                topic_has_commits: commits.keys().any(|(topic, _)| **topic == *name.topic),
+                partition: name.clone(),
+                low,
+                high,
+            });
+        }
+        Ok(assigned)
+    }
+
+    fn on_error(&mut self, error: &KafkaError) -> Option<SourceEvent> {
+        self.count(error);
+        match error {
+            KafkaError::MessageConsumptionFatal(code) => Some(SourceEvent::Fatal(format!("{code:?}"))),
+            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range(),
+            _ => {
+                tracing::debug!(class = %self.class, cause = %code_of(error), "the Kafka client reports trouble and goes on by itself");
+                None
+            }
+        }
+    }
+
+    /// Partitions whose next offset to read is no longer in the log, as if newly assigned with that offset committed.
+    fn out_of_range(&mut self) -> Option<SourceEvent> {
+        let positions: HashMap<TopicPartition, i64> = self.positions().into_iter().collect();
+        let client = self.client()?;
+        let mut assigned = Vec::new();
+        for (name, start) in &self.started {
+            let Ok((low, high)) = client.fetch_watermarks(&name.topic, name.partition, QUESTION) else { continue };
+            let next = positions.get(name).copied().unwrap_or(*start);
+            if next < low || next > high {
+                let committed = Some((next, String::new()));
+                assigned.push(Assigned { partition: name.clone(), committed, topic_has_commits: true, low, high });
+            }
+        }
+        (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned))
+    }
+
+    fn count(&self, error: &KafkaError) {
+        self.metrics.kafka_error(error.rdkafka_error_code().map_or(KafkaErrorKind::Other, kind_of));
+    }
+
+    fn take(&mut self, first: Taken, max: usize) -> Vec<Record> {
+        let mut records = Vec::with_capacity(max.min(64));
+        records.push(first.0);
+        while records.len() < max {
+            match Self::poll_one(self.client.as_ref(), &mut self.names, Duration::ZERO) {
+                Polled::Record(record) => records.push(record.0),
+                Polled::Nothing => break,
+                Polled::Error(error) => {
+                    if let Some(client) = self.client() {
+                        client.context().defer(error);
+                    }
+                    break;
+                }
+            }
+        }
+        records
+    }
+
+    fn poll_one(client: Option<&BaseConsumer<Context>>, names: &mut TopicNames, timeout: Duration) -> Polled {
+        let polled: Option<KafkaResult<BorrowedMessage<'_>>> = client.and_then(|c| c.poll(timeout));
+        match polled {
+            None => Polled::Nothing,
+            Some(Err(error)) => Polled::Error(error),
+            Some(Ok(message)) => {
+                let detached = detach(&message, names);
+                if detached.unreadable_headers > 0 {
+                    let position = &detached.record.position;
+                    tracing::warn!(topic = %position.topic, partition = position.partition, offset = position.offset, count = detached.unreadable_headers, "headers with names that are no UTF-8 were left out");
+                }
+                Polled::Record(Taken(detached.record))
+            }
+        }
+    }
+}
+
+/// A record that a poll yielded.
+struct Taken(Record);
+
+enum Polled {
+    Nothing,
+    Record(Taken),
+    Error(KafkaError),
+}
+
+fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for name in partitions {
+        list.add_partition(&name.topic, name.partition);
+    }
+    list
+}
+
+fn code_of(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
+}
+
+fn kind_of(code: Code) -> KafkaErrorKind {
+    match code {
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve => KafkaErrorKind::Transport,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed => KafkaErrorKind::Authentication,
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => KafkaErrorKind::OffsetReset,
+        Code::Fatal => KafkaErrorKind::Fatal,
+        _ => KafkaErrorKind::Other,
+    }
+}
+
+impl Source for Consumer {
+    fn poll(&mut self, timeout: Duration, max: usize) -> SourceEvent {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(event) = self.next_notice() {
+                return event;
+            }
+            if let Some(error) = self.client().and_then(|c| c.context().take_deferred())
+                && let Some(event) = self.on_error(&error)
+            {
+                return event;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match Self::poll_one(self.client.as_ref(), &mut self.names, left) {
+                Polled::Record(first) => return SourceEvent::Batch(self.take(first, max)),
+                Polled::Error(error) => {
+                    if let Some(event) = self.on_error(&error) {
+                        return event;
+                    }
+                }
+                // Also early, after a rebalance or commit event was served: look at the notices and the clock again.
+                Polled::Nothing => {}
+            }
+            if Instant::now() >= deadline {
+                return self.next_notice().unwrap_or(SourceEvent::Nothing);
+            }
+        }
+    }
+
+    fn start(&mut self, at: &[(TopicPartition, i64)]) {
+        let Some(client) = self.client.as_ref() else { return };
+        let mut new = TopicPartitionList::with_capacity(at.len());
+        for (name, offset) in at {
+            if self.started.insert(name.clone(), *offset).is_none() {
+                // The offset is one of the log's: always representable.
+                let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
+            } else if let Err(error) = client.seek(&name.topic, name.partition, Offset::Offset(*offset), QUESTION) {
+                tracing::error!(topic = %name.topic, partition = name.partition, cause = %code_of(&error), "cannot go to the offset to read");
+            }
+        }
+        if (new.count() > 0 || at.is_empty())
+            && let Err(error) = client.incremental_assign(&new)
+        {
+            tracing::error!(class = %self.class, cause = %code_of(&error), "cannot take over the assignment");
+        }
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) {
+        self.started.retain(|name, _| !partitions.contains(name));
+        if let Some(client) = self.client()
+            && let Err(error) = client.incremental_unassign(&list_of(partitions))
+        {
+            tracing::debug!(class = %self.class, cause = %code_of(&error), "cannot give the assignment back");
+        }
+    }
+
+    fn commit(&mut self, points: &[(TopicPartition, CommitPoint)], mode: CommitMode) -> Result<(), CommitRefused> {
+        let Some(client) = self.client() else { return Err(CommitRefused("the consumer has left".to_owned())) };
+        let refused = |error: KafkaError| CommitRefused(code_of(&error));
+        let mut list = TopicPartitionList::with_capacity(points.len());
+        for (name, point) in points {
+            let mut element = list.add_partition(&name.topic, name.partition);
+            element.set_offset(Offset::Offset(point.offset)).map_err(refused)?;
+            if !point.metadata.is_empty() {
+                element.set_metadata(&point.metadata);
+            }
+        }
+        let mode = match mode {
+            CommitMode::Later => ClientCommitMode::Async,
+            CommitMode::Await => ClientCommitMode::Sync,
+        };
+        client.commit(&list, mode).map_err(refused)
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        if let Some(client) = self.client()
+            && let Err(error) = client.pause(&list_of(partitions))
+        {
+            tracing::debug!(class = %self.class, cause = %code_of(&error), "cannot pause");
+        }
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        if let Some(client) = self.client()
+            && let Err(error) = client.resume(&list_of(partitions))
+        {
+            tracing::debug!(class = %self.class, cause = %code_of(&error), "cannot resume");
+        }
+    }
+
+    fn positions(&mut self) -> Vec<(TopicPartition, i64)> {
+        let Some(list) = self.client.as_ref().and_then(|c| c.position().ok()) else { return Vec::new() };
+        let mut positions = Vec::with_capacity(list.count());
+        for element in list.elements() {
+            if let Offset::Offset(offset) = element.offset() {
+                positions.push((TopicPartition { topic: self.names.intern(element.topic()), partition: element.partition() }, offset));
+            }
+        }
+        positions
+    }
+
+    fn leave(&mut self) {
+        if let Some(client) = self.client.take() {
+            client.context().close();
+            // The drop leaves the group: it serves the last rebalance through the callback.
+            drop(client);
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

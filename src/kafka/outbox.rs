@@ -1,0 +1,403 @@
+//! The outbox: appends requeues and dead letters, and says of each that the broker has acknowledged it, or will never take it.
+//!
+//! ```text
+//!  append ─► local queue ─► broker ─► delivery report
+//!     ▲          │ full: waits          ├─ acknowledged ─► Appended (and the broker's clock is heard)
+//!     │          ▼                      ├─ for good      ─► Refused: the partition stops and says so
+//!     └── tries again ◄─────────────────┼─ for now: waits, tries again
+//!                                       └─ client dead: `fatal` is told; the record stays unsettled, its offset uncommitted
+//! ```
+//!
+//! A thread serves the reports. The idempotent producer never times a record out by itself (`message.timeout.ms=0`): a local
+//! time-out could not tell whether the record is in the log, and trying again would fork a chain. A fatal client error resolves nothing:
+//! neither outcome would be true; the process ends, and the next owner takes the record up from the last commit.
+
+use super::client::{ClientError, ClientSettings, log_line, make};
+use super::record::{client_headers, cost};
+use super::wait::Pauses;
+use crate::delivery::ports::{self, Appended, Refused};
+use crate::domain::record::NewRecord;
+use crate::domain::time::UnixMillis;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message, Timestamp};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What a failed append means for its record.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The broker will never take it.
+    Refused,
+    /// The client is at its end; the record's outcome is unknown.
+    Ending,
+    /// The local queue is full.
+    Room,
+    /// The broker may take it later.
+    Again,
+}
+
+/// Codes by which a broker (or the client, knowing the topic) refuses a record for good.
+const REFUSALS: [Code; 12] = [
+    Code::MessageSizeTooLarge,
+    Code::MessageBatchTooLarge,
+    Code::InvalidMessageSize,
+    Code::TopicAuthorizationFailed,
+    // Reported by the client only after `topic.metadata.propagation.max.ms` of metadata without the topic.
+    Code::UnknownTopicOrPartition,
+    Code::UnknownTopic,
+    Code::UnknownPartition,
+    Code::InvalidTopic,
+    Code::InvalidRecord,
+    Code::InvalidTimestamp,
+    Code::PolicyViolation,
+    Code::InvalidArgument,
+];
+
+/// Codes after which this client does nothing any more.
+const ENDINGS: [Code; 6] =
+    [Code::Fatal, Code::PurgeQueue, Code::PurgeInflight, Code::BrokerDestroy, Code::ProducerFenced, Code::InvalidProducerEpoch];
+
+/// What `code` means for the record it came for.
+pub(crate) fn fate(code: Code) -> Fate {
+    if REFUSALS.contains(&code) {
+        Fate::Refused
+    } else if ENDINGS.contains(&code) {
+        Fate::Ending
+    } else if code == Code::QueueFull {
+        Fate::Room
+    } else {
+        Fate::Again
+    }
+}
+
+/// How long the outbox's thread serves reports at a stretch: also how late a fatal error is told.
+const STRETCH: Duration = Duration::from_millis(100);
+
+/// Who is told what on the client's thread; must not block.
+pub struct Observers {
+    /// The client has failed for good: the process must end. Called once, with the cause.
+    pub fatal: Box<dyn Fn(&str) + Send + Sync>,
+    /// The broker's append time in a delivery report (`LogAppendTime`), for the broker clock; the listener notes its own monotonic time.
+    pub appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observers")
+    }
+}
+
+/// A record on its way: who waits for it, and what it weighs.
+struct Pending {
+    answer: oneshot::Sender<Result<Appended, Code>>,
+    cost: u64,
+}
+
+#[derive(Debug, Default)]
+struct Outstanding {
+    bytes: AtomicU64,
+    records: AtomicU64,
+}
+
+impl Outstanding {
+    fn add(&self, cost: u64) {
+        self.bytes.fetch_add(cost, Ordering::Relaxed);
+        self.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take(&self, cost: u64) {
+        self.bytes.fetch_sub(cost, Ordering::Relaxed);
+        self.records.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct AckContext {
+    appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
+    outstanding: Arc<Outstanding>,
+}
+
+impl ClientContext for AckContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    /// Brokers come and go; what it costs shows in the outstanding bytes. Whether an error is fatal cannot be told here: a fatal one
+    /// arrives under its own code, so the thread asks the client.
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+    }
+}
+
+impl ProducerContext for AckContext {
+    type DeliveryOpaque = Box<Pending>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        self.outstanding.take(pending.cost);
+        let answer = match result {
+            Ok(message) => {
+                let timestamp = match message.timestamp() {
+                    Timestamp::LogAppendTime(millis) => Some(UnixMillis(millis)),
+                    Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+                };
+                if let Some(timestamp) = timestamp {
+                    (self.appended)(timestamp);
+                }
+                Ok(Appended { timestamp })
+            }
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        // Whoever waited may be gone (a cancelled attempt): then nobody counts on this record.
+        let _ = pending.answer.send(answer);
+    }
+}
+
+/// Appends to our topics through one idempotent producer. Cheap to share behind an `Arc`.
+pub struct Outbox {
+    producer: Arc<BaseProducer<AckContext>>,
+    outstanding: Arc<Outstanding>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("outstanding", &self.outstanding).finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// Starts the producer and its thread; connects in the background.
+    ///
+    /// # Errors
+    /// When the properties do not make a client.
+    pub fn new(settings: &ClientSettings, observers: Observers) -> Result<Self, ClientError> {
+        let outstanding = Arc::new(Outstanding::default());
+        let context = AckContext { appended: observers.appended, outstanding: Arc::clone(&outstanding) };
+        let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(&settings.outbox(), context)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (served, stopped, fatal) = (Arc::clone(&producer), Arc::clone(&stop), observers.fatal);
+        let thread = thread::Builder::new()
+            .name("outbox".into())
+            .spawn(move || serve(&served, &stopped, &*fatal))
+            .map_err(|error| ClientError::Create(error.to_string()))?;
+        Ok(Self { producer, outstanding, stop, thread: Some(thread) })
+    }
+
+    /// Bytes (as `Record::cost`) handed to the client and not yet acknowledged.
+    #[must_use]
+    pub fn unacknowledged_bytes(&self) -> u64 {
+        self.outstanding.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records handed to the client and not yet acknowledged.
+    #[must_use]
+    pub fn unacknowledged_records(&self) -> u64 {
+        self.outstanding.records.load(Ordering::Relaxed)
+    }
+
+    /// Blocks until everything handed over has its report, at most `timeout`; false when some has not. Not for a runtime's thread.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.producer.flush(timeout).is_ok()
+    }
+
+    async fn try_once(&self, record: &NewRecord) -> Result<Appended, Code> {
+        let (answer, report) = oneshot::channel();
+        self.send(record, answer)?;
+        // Without an answer the client was dropped with the record in it.
+        report.await.unwrap_or(Err(Code::PurgeQueue))
+    }
+
+    fn send(&self, record: &NewRecord, answer: oneshot::Sender<Result<Appended, Code>>) -> Result<(), Code> {
+        let cost = u64::try_from(cost(record)).unwrap_or(u64::MAX);
+        let mut out: BaseRecord<'_, [u8], [u8], Box<Pending>> =
+            BaseRecord::with_opaque_to(&record.topic, Box::new(Pending { answer, cost }));
+        out.key = record.key.as_deref();
+        out.payload = record.value.as_deref();
+        out.headers = client_headers(record);
+        // Counted before the hand-over: its report may come before `send` returns.
+        self.outstanding.add(cost);
+        self.producer.send(out).map_err(|(error, _)| {
+            self.outstanding.take(cost);
+            error.rdkafka_error_code().unwrap_or(Code::InvalidTopic)
+        })
+    }
+}
+
+/// Serves delivery reports until `stop`; looks after each stretch whether the client is at its end.
+fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &(dyn Fn(&str) + Send + Sync)) {
+    let mut told = false;
+    while !stop.load(Ordering::Relaxed) {
+        producer.poll(STRETCH);
+        if !told && let Some((code, reason)) = producer.client().fatal_error() {
+            told = true;
+            fatal(&format!("{code:?}: {reason}"));
+        }
+    }
+}
+
+impl Drop for Outbox {
+    /// What is not acknowledged by now is given up: `flush` first.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl ports::Outbox for Outbox {
+    /// Cancel-safe in this sense: dropped before the hand-over nothing was appended; dropped later the record may be in the log.
+    async fn append(&self, record: NewRecord) -> Result<Appended, Refused> {
+        let mut for_broker = Pauses::for_broker();
+        let mut for_room = Pauses::for_room();
+        loop {
+            let code = match self.try_once(&record).await {
+                Ok(appended) => return Ok(appended),
+                Err(code) => code,
+            };
+            match fate(code) {
+                Fate::Refused => return Err(Refused { topic: record.topic, cause: format!("{code:?}") }),
+                Fate::Ending => std::future::pending::<()>().await,
+                Fate::Room => for_room.pause().await,
+                Fate::Again => {
+                    tracing::warn!(topic = %record.topic, code = ?code, "append failed for now, trying again");
+                    for_broker.pause().await;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::Header;
+    use crate::kafka::client::tests::settings;
+    use crate::kafka::embedded::EmbeddedCluster;
+    use bytes::Bytes;
+    use ports::Outbox as _;
+    use std::sync::Mutex;
+
+    fn quiet() -> Observers {
+        Observers { fatal: Box::new(|_| {}), appended: Box::new(|_| {}) }
+    }
+
+    fn record(topic: &str, value: Bytes) -> NewRecord {
+        NewRecord {
+            topic: topic.into(),
+            key: Some(Bytes::from_static(b"k")),
+            value: Some(value),
+            headers: vec![Header { name: "callbackd-id".into(), value: Some(Bytes::from_static(b"e1")) }],
+        }
+    }
+
+    fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn the_fate_of_each_code_is_stated() {
+        for (code, expected) in [
+            (Code::MessageSizeTooLarge, Fate::Refused),
+            (Code::TopicAuthorizationFailed, Fate::Refused),
+            (Code::UnknownTopic, Fate::Refused),
+            (Code::InvalidRecord, Fate::Refused),
+            (Code::PolicyViolation, Fate::Refused),
+            (Code::QueueFull, Fate::Room),
+            (Code::Fatal, Fate::Ending),
+            (Code::PurgeInflight, Fate::Ending),
+            (Code::NotEnoughReplicas, Fate::Again),
+            (Code::InvalidDifferentRecord, Fate::Again),
+            (Code::BrokerTransportFailure, Fate::Again),
+            (Code::RequestTimedOut, Fate::Again),
+            (Code::ThrottlingQuotaExceeded, Fate::Again),
+            (Code::KafkaStorageError, Fate::Again),
+            (Code::SaslAuthenticationFailed, Fate::Again),
+        ] {
+            assert_eq!(fate(code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn an_append_is_acknowledged_and_then_nothing_is_outstanding() {
+        let cluster = EmbeddedCluster::start(&[("t", 2)]).unwrap();
+        let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
+        on_a_runtime(async {
+            let appends = (0..500).map(|_| outbox.append(record("t", Bytes::from_static(b"v"))));
+            for result in futures_util::future::join_all(appends).await {
+                result.unwrap();
+            }
+        });
+        assert_eq!((outbox.unacknowledged_bytes(), outbox.unacknowledged_records()), (0, 0));
+        assert!(outbox.flush(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_record_above_the_limit_is_refused_with_the_code_s_name() {
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
+        let huge = Bytes::from(vec![b'x'; settings("").largest_of_ours() + 1]);
+        let refused = on_a_runtime(outbox.append(record("t", huge))).unwrap_err();
+        assert_eq!(refused, Refused { topic: "t".into(), cause: "MessageSizeTooLarge".into() });
+        assert_eq!(outbox.unacknowledged_records(), 0);
+    }
+
+    #[test]
+    fn a_full_queue_waits_and_loses_nothing() {
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        let mut small = settings(cluster.bootstrap_servers());
+        small.properties.insert("queue.buffering.max.messages".into(), "2".into());
+        let outbox = Outbox::new(&small, quiet()).unwrap();
+        on_a_runtime(async {
+            let appends = (0..50).map(|_| outbox.append(record("t", Bytes::from_static(b"v"))));
+            for result in futures_util::future::join_all(appends).await {
+                result.unwrap();
+            }
+        });
+        assert_eq!(cluster.count(&settings(cluster.bootstrap_servers()), "t"), 50);
+    }
+
+    #[test]
+    fn a_broker_error_that_passes_is_survived_and_one_for_good_is_refused() {
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
+        cluster.fail_produces(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3]);
+        on_a_runtime(outbox.append(record("t", Bytes::from_static(b"v")))).unwrap();
+        cluster.fail_produces(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION]);
+        let refused = on_a_runtime(outbox.append(record("t", Bytes::from_static(b"v")))).unwrap_err();
+        assert_eq!(refused.cause, "PolicyViolation");
+    }
+
+    #[test]
+    fn a_fatal_error_is_told_once_and_settles_nothing() {
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        // An idempotent producer that may not write is fatal in librdkafka.
+        cluster.fail_producer_ids(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED; 10]);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&told);
+        let fatal = Box::new(move |cause: &str| ear.lock().unwrap().push(cause.to_owned()));
+        let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), Observers { fatal, appended: Box::new(|_| {}) }).unwrap();
+        on_a_runtime(async {
+            let append = outbox.append(record("t", Bytes::from_static(b"v")));
+            let heard = async {
+                while told.lock().unwrap().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                settled = append => panic!("settled by {settled:?}"),
+                () = heard => {}
+            }
+        });
+        assert_eq!(told.lock().unwrap().len(), 1);
+    }
+}

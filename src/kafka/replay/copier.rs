@@ -1,0 +1,229 @@
+//! The writing half of a job: copies and offsets, in one transaction.
+
+use super::ReplayError;
+use crate::domain::record::NewRecord;
+use crate::kafka::client::{ClientSettings, PlainContext, log_line, make};
+use crate::kafka::outbox::{Fate, fate};
+use crate::kafka::record::client_headers;
+use crate::kafka::wait::Pauses;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest that one question to the broker may take.
+pub(super) const QUESTION: Duration = Duration::from_secs(30);
+
+/// How often one transaction is tried before the job ends; it can be gone on with.
+const TRIES: u32 = 8;
+
+/// Where a job stands in one partition of the dead-letter topic.
+pub(super) struct JobOffset {
+    /// The dead-letter topic.
+    pub(super) topic: String,
+    /// The partition.
+    pub(super) partition: i32,
+    /// The first offset not looked at.
+    pub(super) next: i64,
+    /// What goes beside it.
+    pub(super) metadata: String,
+}
+
+#[derive(Default)]
+struct CopyContext {
+    failed: Mutex<Option<Code>>,
+}
+
+impl CopyContext {
+    fn take(&self) -> Option<Code> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for CopyContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+    }
+}
+
+impl ProducerContext for CopyContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = error.rdkafka_error_code();
+        }
+    }
+}
+
+/// The transactional producer of a job.
+pub(super) struct Copier {
+    producer: BaseProducer<CopyContext>,
+}
+
+impl Copier {
+    /// Fences an earlier run: its open transaction is over before the job's offsets are read.
+    pub(super) fn start(settings: &ClientSettings, name: &str) -> Result<Self, ReplayError> {
+        let copier = Self { producer: make(&settings.transactional(name), CopyContext::default())? };
+        copier.until_done("starting transactions", || copier.producer.init_transactions(QUESTION))?;
+        Ok(copier)
+    }
+
+    /// Puts `copies` and `offsets` into the log together; says which copies are larger than the producer may send.
+    pub(super) fn commit(
+        &self,
+        copies: &[NewRecord],
+        offsets: &[JobOffset],
+        reader: &BaseConsumer<PlainContext>,
+    ) -> Result<Vec<usize>, ReplayError> {
+        let mut pauses = Pauses::for_broker();
+        for _ in 1..TRIES {
+            match self.commit_once(copies, offsets, reader) {
+                Err(TryError::Again(error)) => {
+                    tracing::warn!(error = %error, "a transaction of the replay job was aborted, trying again");
+                    self.until_done("aborting a transaction", || self.producer.abort_transaction(QUESTION))?;
+                    let _ = self.producer.context().take();
+                    thread::sleep(pauses.next_pause());
+                }
+                Err(TryError::Final(error)) => {
+                    // As well as it goes: readers of the replay topic wait for the end of an open transaction.
+                    let _ = self.producer.abort_transaction(QUESTION);
+                    return Err(error);
+                }
+                Ok(too_large) => return Ok(too_large),
+            }
+        }
+        self.commit_once(copies, offsets, reader).map_err(|e| match e {
+            TryError::Again(error) | TryError::Final(error) => error,
+        })
+    }
+
+    fn commit_once(
+        &self,
+        copies: &[NewRecord],
+        offsets: &[JobOffset],
+        reader: &BaseConsumer<PlainContext>,
+    ) -> Result<Vec<usize>, TryError> {
+        self.producer.begin_transaction().map_err(|e| TryError::of("beginning a transaction", &e))?;
+        let mut too_large = Vec::new();
+        for (index, copy) in copies.iter().enumerate() {
+            match self.send(copy) {
+                Ok(()) => {}
+                Err(Code::MessageSizeTooLarge) => too_large.push(index),
+                Err(code) => return Err(TryError::of_code(&copy.topic, code)),
+            }
+        }
+        // All reports first: a commit with reports outstanding takes a hundred milliseconds.
+        self.await_reports()?;
+        if let (Some(code), Some(copy)) = (self.producer.context().take(), copies.first()) {
+            return Err(TryError::of_code(&copy.topic, code));
+        }
+        let mut list = TopicPartitionList::new();
+        for offset in offsets {
+            let mut element = list.add_partition(&offset.topic, offset.partition);
+            element.set_offset(Offset::Offset(offset.next)).map_err(|e| TryError::of("noting offsets", &e))?;
+            element.set_metadata(offset.metadata.as_str());
+        }
+        let group = reader
+            .group_metadata()
+            .ok_or_else(|| TryError::Final(ReplayError::Broker { what: "noting offsets", cause: "no group".into() }))?;
+        let sent = || self.producer.send_offsets_to_transaction(&list, &group, QUESTION);
+        self.retried("noting offsets", sent)?;
+        self.retried("committing", || self.producer.commit_transaction(QUESTION))?;
+        Ok(too_large)
+    }
+
+    /// The client's own `flush` looks in steps of 100 ms, which would be most of a batch's time.
+    fn await_reports(&self) -> Result<(), TryError> {
+        let deadline = Instant::now() + QUESTION * 2;
+        while self.producer.in_flight_count() > 0 {
+            if Instant::now() > deadline {
+                return Err(TryError::Again(ReplayError::Broker { what: "copying", cause: "no acknowledgement for a minute".into() }));
+            }
+            self.producer.poll(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn send(&self, copy: &NewRecord) -> Result<(), Code> {
+        loop {
+            let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&copy.topic);
+            record.key = copy.key.as_deref();
+            record.payload = copy.value.as_deref();
+            record.headers = client_headers(copy);
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, _)) => match error.rdkafka_error_code() {
+                    Some(Code::QueueFull) => self.producer.poll(Duration::from_millis(20)),
+                    code => return Err(code.unwrap_or(Code::Unknown)),
+                },
+            }
+        }
+    }
+
+    /// Calls again what may be called again: the client goes on with the same operation.
+    fn retried(&self, what: &'static str, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), TryError> {
+        let mut pauses = Pauses::for_broker();
+        for _ in 1..TRIES {
+            match act() {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => thread::sleep(pauses.next_pause()),
+                other => return other.map_err(|e| TryError::of(what, &e)),
+            }
+        }
+        act().map_err(|e| TryError::of(what, &e))
+    }
+
+    fn until_done(&self, what: &'static str, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), ReplayError> {
+        self.retried(what, act).map_err(|e| match e {
+            TryError::Again(error) | TryError::Final(error) => error,
+        })
+    }
+}
+
+/// A transaction that came to nothing.
+enum TryError {
+    /// Abort it and do it again.
+    Again(ReplayError),
+    /// The job ends.
+    Final(ReplayError),
+}
+
+impl TryError {
+    fn of(what: &'static str, error: &KafkaError) -> Self {
+        let KafkaError::Transaction(transaction) = error else {
+            return Self::Again(broker(what, error));
+        };
+        let fenced = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
+        if fenced.contains(&transaction.code()) {
+            Self::Final(ReplayError::Fenced)
+        } else if transaction.txn_requires_abort() {
+            Self::Again(broker(what, error))
+        } else {
+            Self::Final(broker(what, error))
+        }
+    }
+
+    fn of_code(topic: &str, code: Code) -> Self {
+        let error = ReplayError::Refused { topic: topic.to_owned(), cause: format!("{code:?}") };
+        match fate(code) {
+            Fate::Refused => Self::Final(error),
+            Fate::Ending if code == Code::ProducerFenced || code == Code::Fatal => Self::Final(ReplayError::Fenced),
+            Fate::Ending | Fate::Room | Fate::Again => Self::Again(error),
+        }
+    }
+}
+
+pub(super) fn broker(what: &'static str, error: &KafkaError) -> ReplayError {
+    let code = if let KafkaError::Transaction(transaction) = error { Some(transaction.code()) } else { error.rdkafka_error_code() };
+    ReplayError::Broker { what, cause: code.map_or_else(|| error.to_string(), |code| format!("{code:?}")) }
+}

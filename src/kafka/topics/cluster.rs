@@ -1,0 +1,240 @@
+//! Reading what the cluster says about topics, and creating ours.
+
+use super::check::{CheckReport, judge};
+use super::plan::{CreateOptions, Facts, Planned, plan};
+use super::{Cluster, Described, TopicSettings};
+use crate::kafka::client::{ClientError, PlainContext, make};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataTopic;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// The longest that one question to the cluster may take.
+const QUESTION: Duration = Duration::from_secs(15);
+
+/// Codes that mean a missing right.
+const DENIED: [Code; 3] = [Code::TopicAuthorizationFailed, Code::ClusterAuthorizationFailed, Code::GroupAuthorizationFailed];
+
+/// The cluster could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopicsError {
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A right is missing for the question itself.
+    #[error("the cluster refused {what}: the right {right} is missing")]
+    Denied {
+        /// What was asked for.
+        what: &'static str,
+        /// The right, as Kafka's ACLs call it.
+        right: &'static str,
+    },
+    /// No answer, or an error of the moment.
+    #[error("{what}: {cause}")]
+    Unanswered {
+        /// What was asked for.
+        what: &'static str,
+        /// The client's error code.
+        cause: String,
+    },
+}
+
+impl TopicsError {
+    fn new(what: &'static str, right: &'static str, error: &KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(code) if DENIED.contains(&code) => Self::Denied { what, right },
+            Some(code) => Self::Unanswered { what, cause: format!("{code:?}") },
+            None => Self::Unanswered { what, cause: error.to_string() },
+        }
+    }
+}
+
+/// What became of one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was made as planned.
+    Created,
+    /// It was there already and was left as it is; `check` says what is wrong with it.
+    Existed,
+    /// The cluster refused, in words that name a missing right.
+    Failed(String),
+}
+
+/// One topic of ours after `create`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// As planned.
+    pub planned: Planned,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Says what is wrong with the topics. Blocks for a few round trips.
+///
+/// # Errors
+/// When the cluster does not answer, or may not be asked at all.
+pub fn check(settings: &TopicSettings) -> Result<CheckReport, TopicsError> {
+    Ok(judge(settings, &describe(&admin(settings)?, settings)?))
+}
+
+/// Creates those of our topics that do not exist; existing ones stay as they are. Blocks until the cluster has answered.
+///
+/// # Errors
+/// When the cluster does not answer, or may not be asked at all. What fails for one topic is in its outcome.
+pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Created>, TopicsError> {
+    let admin = admin(settings)?;
+    let cluster = describe(&admin, settings)?;
+    let sources = &settings.client.source_topics;
+    let facts = Facts {
+        brokers: cluster.brokers,
+        source_partitions: cluster.most_partitions(sources),
+        largest_message: cluster.largest_message(sources).unwrap_or(settings.client.largest_message),
+    };
+    let planned = plan(settings, facts, options);
+    let (existing, missing): (Vec<_>, Vec<_>) = planned.into_iter().partition(|p| cluster.topics.contains_key(&p.name));
+    let mut created: Vec<_> = existing.into_iter().map(|planned| Created { planned, outcome: Outcome::Existed }).collect();
+    for planned in missing {
+        let mut topic = NewTopic::new(&planned.name, planned.partitions, TopicReplication::Fixed(planned.replication));
+        for (name, value) in &planned.config {
+            topic = topic.set(name, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(QUESTION)).operation_timeout(Some(QUESTION));
+        let answer = block_on(admin.create_topics([&topic], &options));
+        let outcome = match answer {
+            Ok(results) => results.into_iter().next().map_or(Outcome::Created, |result| match result {
+                Ok(_) => Outcome::Created,
+                Err((_, Code::TopicAlreadyExists)) => Outcome::Existed,
+                Err((_, code)) => Outcome::Failed(in_words(code)),
+            }),
+            Err(error) => Outcome::Failed(error.rdkafka_error_code().map_or_else(|| error.to_string(), in_words)),
+        };
+        created.push(Created { planned, outcome });
+    }
+    Ok(created)
+}
+
+fn in_words(code: Code) -> String {
+    if DENIED.contains(&code) {
+        return "the right Create on the topic, or on the cluster, is missing".to_owned();
+    }
+    format!("{code:?}")
+}
+
+fn admin(settings: &TopicSettings) -> Result<AdminClient<PlainContext>, TopicsError> {
+    Ok(make(&settings.client.plain(), PlainContext::default())?)
+}
+
+/// Asks for the topics that concern us, and their settings where there are any.
+fn describe(admin: &AdminClient<PlainContext>, settings: &TopicSettings) -> Result<Cluster, TopicsError> {
+    let client = admin.inner();
+    let what = "the list of topics";
+    let metadata = client.fetch_metadata(None, QUESTION).map_err(|e| TopicsError::new(what, "Describe on the cluster", &e))?;
+    let mut cluster = Cluster { brokers: metadata.brokers().len(), ..Cluster::default() };
+    let tiers = settings.client.tier_prefix();
+    let wanted: Vec<String> = settings.ours().into_iter().map(|(_, name)| name).chain(settings.client.source_topics.clone()).collect();
+    for topic in metadata.topics() {
+        if topic.name().starts_with(&tiers) || wanted.iter().any(|name| name == topic.name()) {
+            note(&mut cluster, topic);
+        }
+    }
+    // The list leaves out what may not be described; asked for by name, the broker says why.
+    for name in &wanted {
+        if !cluster.topics.contains_key(name) && !cluster.hidden.contains(name) {
+            let asked = client.fetch_metadata(Some(name), QUESTION).map_err(|e| TopicsError::new(what, "Describe on the cluster", &e))?;
+            asked.topics().iter().filter(|t| t.name() == name).for_each(|t| note(&mut cluster, t));
+        }
+    }
+    if !settings.lenient {
+        read_settings(admin, &mut cluster)?;
+    }
+    Ok(cluster)
+}
+
+fn note(cluster: &mut Cluster, topic: &MetadataTopic) {
+    let name = topic.name().to_owned();
+    match topic.error().map(Code::from) {
+        Some(Code::TopicAuthorizationFailed) => cluster.hidden.push(name),
+        // A topic without a leader has partitions listed, or is about to.
+        None | Some(Code::LeaderNotAvailable) if !topic.partitions().is_empty() => {
+            let replication = topic.partitions().iter().map(|p| p.replicas().len()).min().unwrap_or(0);
+            cluster.topics.insert(name, Described { partitions: topic.partitions().len(), replication, config: None });
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn read_settings(admin: &AdminClient<PlainContext>, cluster: &mut Cluster) -> Result<(), TopicsError> {
+    let names: Vec<String> = cluster.topics.keys().cloned().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(QUESTION));
+    let what = "the settings of topics";
+    let described =
+        block_on(admin.describe_configs(&resources, &options)).map_err(|e| TopicsError::new(what, "DescribeConfigs on the topics", &e))?;
+    for resource in described {
+        match resource {
+            Ok(resource) => {
+                if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
+                    && let Some(topic) = cluster.topics.get_mut(name)
+                {
+                    let entries = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?)));
+                    topic.config = Some(entries.collect::<BTreeMap<_, _>>());
+                }
+            }
+            // Its settings stay unknown, which is a finding of its own.
+            Err(code) if DENIED.contains(&code) || code == Code::UnknownTopicOrPartition => {}
+            Err(code) => return Err(TopicsError::Unanswered { what, cause: format!("{code:?}") }),
+        }
+    }
+    Ok(())
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs one future of the client on this thread: its own thread wakes it, so no runtime is needed.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Severity;
+    use super::super::check::tests::topic_settings;
+    use super::*;
+    use crate::kafka::client::tests::settings;
+    use crate::kafka::embedded::EmbeddedCluster;
+
+    #[test]
+    fn a_lenient_check_of_the_embedded_cluster_tells_what_exists() {
+        let cluster =
+            EmbeddedCluster::start(&[("cb.retry.5s", 2), ("cb.retry.1m", 2), ("cb.replay", 2), ("recording.completed", 2)]).unwrap();
+        let lenient =
+            TopicSettings { client: settings(cluster.bootstrap_servers()), lenient: true, registry_topic: false, ..topic_settings() };
+        let report = check(&lenient).unwrap();
+        let said: Vec<_> = report.findings.iter().map(|f| (f.severity, f.topic.as_str())).collect();
+        assert_eq!(said, [(Severity::Refuse, "cb.dead-letter")]);
+        assert_eq!(report.existing_tiers, ["cb.retry.1m", "cb.retry.5s"]);
+        assert_eq!(report.source_partitions, Some(2));
+    }
+}

@@ -1,0 +1,105 @@
+//! The process: its build, its registry, its clock, and what the operating system says of it.
+
+use super::events::seconds;
+use super::family::{self, Closed, whole};
+use super::label::EntryKind;
+use crate::domain::time::UnixMillis;
+use prometheus::{Error, Gauge, IntGauge, Registry};
+
+/// How many entries a loaded registry holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegistryEntries {
+    /// Accounts.
+    pub accounts: usize,
+    /// Recording templates.
+    pub recording_templates: usize,
+    /// Callback templates.
+    pub callback_templates: usize,
+    /// Push domains.
+    pub domains: usize,
+    /// Bindings, past ones included.
+    pub bindings: usize,
+    /// Mixed streams.
+    pub mixes: usize,
+}
+
+/// The process family.
+pub(super) struct Process {
+    load_success: IntGauge,
+    load_timestamp: Gauge,
+    entries: Closed<EntryKind, IntGauge>,
+    digest: IntGauge,
+    clock_skew: Gauge,
+}
+
+impl Process {
+    pub(super) fn new(registry: &Registry) -> Result<Self, Error> {
+        let build = family::int_gauge_vec(
+            registry,
+            "callbackd_build_info",
+            "Always 1; the label tells the version. More than one version at a time means that a roll-out is going on or stuck.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            load_success: family::int_gauge(
+                registry,
+                "callbackd_registry_last_load_success",
+                "1 when the last load of the registry succeeded, 0 when it was refused, in which case the one before stays in force. A rise to 1 is a mended registry.",
+            )?,
+            load_timestamp: family::gauge(
+                registry,
+                "callbackd_registry_load_timestamp_seconds",
+                "When the registry in force was loaded; 0 when none was. It rises with each accepted change.",
+            )?,
+            entries: family::int_gauges(
+                registry,
+                "callbackd_registry_entries",
+                "Entries of the registry in force, by kind. A sudden rise or fall that nobody meant is a wrong file.",
+                "kind",
+            )?,
+            digest: family::int_gauge(
+                registry,
+                "callbackd_registry_digest",
+                "First 48 bits of the digest of the registry in force. Only equality means something: replicas that differ for long do not have the same registry.",
+            )?,
+            clock_skew: family::gauge(
+                registry,
+                "callbackd_clock_skew_seconds",
+                "Our wall clock minus the broker's. Beyond 60 s either way the process is not ready and takes nothing in: mend the time service.",
+            )?,
+        })
+    }
+}
+
+impl super::Metrics {
+    /// A registry was loaded and is in force since `at`; `digest48` is the first 48 bits of its digest.
+    pub fn registry_loaded(&self, at: UnixMillis, entries: &RegistryEntries, digest48: u64) {
+        let p = &self.process;
+        p.load_success.set(1);
+        p.load_timestamp.set(seconds(Some(at)));
+        for (kind, n) in [
+            (EntryKind::Account, entries.accounts),
+            (EntryKind::RecordingTemplate, entries.recording_templates),
+            (EntryKind::CallbackTemplate, entries.callback_templates),
+            (EntryKind::Domain, entries.domains),
+            (EntryKind::Binding, entries.bindings),
+            (EntryKind::Mix, entries.mixes),
+        ] {
+            p.entries.of(kind).set(whole(n));
+        }
+        p.digest.set(whole(digest48 & 0xffff_ffff_ffff));
+    }
+
+    /// A load of the registry was refused; the one before stays in force.
+    pub fn registry_load_failed(&self) {
+        self.process.load_success.set(0);
+    }
+
+    /// Our wall clock minus the broker's, in seconds.
+    pub fn set_clock_skew(&self, seconds: f64) {
+        self.process.clock_skew.set(seconds);
+    }
+}

@@ -1,0 +1,137 @@
+//! The snapshot in force, and how it is replaced.
+
+use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
+use crate::domain::registry::Registry;
+use arc_swap::ArcSwap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// An automatic reload may drop this many domains, or a tenth of them where that is more.
+const MAY_DROP: usize = 10;
+
+/// Who wants a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A file changed: a half-copied one must do no harm.
+    Automatic,
+    /// A person asked (SIGHUP): what the file says holds, however many domains go.
+    Deliberate,
+}
+
+/// What came of a reload.
+#[derive(Clone)]
+pub enum ReloadOutcome {
+    /// A new snapshot is in force.
+    Loaded {
+        /// It.
+        registry: Arc<Registry>,
+        /// What is legal but doubtful about it.
+        warnings: Vec<String>,
+    },
+    /// Nothing changed since the last look.
+    Unchanged,
+    /// The files are wrong; the last good snapshot stays.
+    Refused(Vec<Problem>),
+    /// The files are right but would drop too many domains; the last good snapshot stays until SIGHUP.
+    Shrunk {
+        /// Domains in force.
+        domains: usize,
+        /// How many of them the file no longer has.
+        dropped: usize,
+    },
+}
+
+/// Holds the snapshot in force and replaces it from its file. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    current: Arc<ArcSwap<Registry>>,
+    source: Arc<Mutex<Source>>,
+}
+
+/// Where the snapshot comes from: only reloads touch it, one at a time.
+struct Source {
+    path: PathBuf,
+    options: LoadOptions,
+    /// The registry file and every file it referred to at the last look, as they were then.
+    seen: Files,
+}
+
+impl Store {
+    /// Reads the registry file at `path` for the first time; the second value is what is legal but doubtful about it.
+    ///
+    /// # Errors
+    /// Every problem at once: without a first registry nothing starts.
+    pub fn open(path: &Path, options: LoadOptions) -> Result<(Self, Vec<String>), Vec<Problem>> {
+        let (loaded, seen) = look(path, &options);
+        let LoadedRegistry { registry, warnings } = loaded?;
+        let source = Source { path: path.to_path_buf(), options, seen };
+        let store = Self { current: Arc::new(ArcSwap::from_pointee(registry)), source: Arc::new(Mutex::new(source)) };
+        Ok((store, warnings))
+    }
+
+    /// The snapshot in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Registry> {
+        self.current.load_full()
+    }
+
+    /// The holder of the snapshot, for those who look it up for every event.
+    #[must_use]
+    pub fn handle(&self) -> Arc<ArcSwap<Registry>> {
+        self.current.clone()
+    }
+
+    /// Whether a file changed since the last look. Blocks for the time of a few `stat` calls.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.source().has_changed()
+    }
+
+    /// Looks at the files and, when they changed or a person asked, puts what they say in force. Blocks for as long as reading and
+    /// checking takes.
+    pub fn reload(&self, act: Act) -> ReloadOutcome {
+        let mut source = self.source();
+        if act == Act::Automatic && !source.has_changed() {
+            return ReloadOutcome::Unchanged;
+        }
+        let (loaded, seen) = look(&source.path, &source.options);
+        let same = same_content(&source.seen, &seen);
+        source.seen = seen;
+        if act == Act::Automatic && same {
+            return ReloadOutcome::Unchanged;
+        }
+        let LoadedRegistry { registry: next, warnings } = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => return ReloadOutcome::Refused(problems),
+        };
+        let current = self.current.load();
+        let domains = current.domain_names().len();
+        let dropped = current.domains_missing_in(&next);
+        if act == Act::Automatic && drops_too_many(domains, dropped) {
+            return ReloadOutcome::Shrunk { domains, dropped };
+        }
+        let registry = Arc::new(next);
+        self.current.store(registry.clone());
+        ReloadOutcome::Loaded { registry, warnings }
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        // A panic in a reload leaves nothing half done: what was seen is replaced as a whole.
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All, or more than a tenth and more than ten.
+const fn drops_too_many(domains: usize, dropped: usize) -> bool {
+    dropped > 0 && (dropped == domains || dropped > MAY_DROP && dropped * 10 > domains)
+}
+
+impl Source {
+    fn has_changed(&self) -> bool {
+        self.seen.iter().any(|(path, seen)| seen.may_have_changed(path))
+    }
+}
+
+fn same_content(before: &Files, after: &Files) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|(a, b)| a.0 == b.0 && a.1.same_content(b.1))
+}

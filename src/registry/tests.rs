@@ -1,0 +1,463 @@
+use super::*;
+use crate::domain::event::EventKind;
+use crate::domain::id::DomainName;
+use crate::domain::policy::Success;
+use crate::domain::registry::{Format, Keep, Storage};
+use crate::domain::time::UnixMillis;
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Instant;
+use tokio::sync::mpsc;
+
+fn options() -> LoadOptions {
+    LoadOptions {
+        templates_per_account: 50,
+        addresses: AddressPolicy::default(),
+        drain_timeout: Duration::from_secs(25),
+        smallest_tier: Duration::from_secs(5),
+        environment: Environment::default(),
+    }
+}
+
+fn parse(text: &str) -> Result<LoadedRegistry, Vec<Problem>> {
+    load(&Document::parse(Path::new("r.toml"), text).map_err(|problem| vec![problem])?, &options(), &mut Files::new())
+}
+
+fn problems(text: &str) -> Vec<String> {
+    parse(text).err().unwrap_or_default().iter().map(Problem::to_string).collect()
+}
+
+/// The example of the interface, whole.
+const FULL: &str = r#"
+[[accounts]]
+id = "1300000000"
+storage = "active"
+
+[[recording_templates]]
+name = "hls-mp4"
+account = "1300000000"
+formats = ["hls", "mp4"]
+interval = "30m"
+keep = "forever"
+
+[[callback_templates]]
+name = "shop"
+account = "1300000000"
+policy = "css"
+urls = { recording_file = "https://shop.example/cb?tenant=7", recording_status = "https://shop.example/s", recording_exception = "https://shop.example/e" }
+keys = [ { id = "2026-11", file = "shop-key", secret = { file = "shop-secret" }, expires = 2027-01-01T00:00:00Z, not_before = 2026-01-01T00:00:00Z } ]
+retry = { delays = ["60s"], attempts = 13, max_age = "24h", max_wait = "7d", jitter = 0.0 }
+success = [200]
+timeout = "20s"
+connect_timeout = "3s"
+rate = 100
+headers = { "x-team" = "shop", "x-api-key" = { file = "api-key" } }
+
+[[domains]]
+name = "push.shop.example"
+account = "1300000000"
+region = "mainland"
+
+[[domains]]
+name = "push.overseas.example"
+region = "global"
+
+[[bindings]]
+domain = "push.shop.example"
+path = "live"
+recording_template = "hls-mp4"
+callback_template = "shop"
+from = 2026-11-01T00:00:00Z
+until = 2026-12-01T00:00:00Z
+
+[[mixes]]
+domain = "push.shop.example"
+path = "live"
+stream = "finale"
+inputs = ["push.shop.example", "push.overseas.example"]
+"#;
+
+#[test]
+fn the_full_example_loads_with_its_keys_and_headers_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registry.toml");
+    fs::write(&path, FULL).unwrap();
+    fs::write(folder.path().join("shop-key"), "0123456789abcdefghij\n").unwrap();
+    fs::write(folder.path().join("shop-secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
+    fs::write(folder.path().join("api-key"), "canary\n").unwrap();
+    for name in ["shop-key", "shop-secret", "api-key"] {
+        let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(folder.path().join(name), only_ours).unwrap();
+    }
+    let loaded = load_file(&path, &options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let mixed = "mixes[0].inputs: their regions differ: such a mix makes broken files, and its events carry a notice";
+    assert_eq!(loaded.warnings, [format!("{}:47: {mixed}", path.display())]);
+    let registry = loaded.registry;
+    let template = registry.callback_template("shop").unwrap();
+    assert_eq!(template.policy, crate::domain::policy::Policy::css());
+    assert_eq!(template.url(EventKind::RecordingStatus).unwrap().url.as_str(), "https://shop.example/s");
+    let key = &template.keys.keys()[0];
+    assert_eq!((key.id.as_str(), key.key(), key.secret().len()), ("2026-11", &b"0123456789abcdefghij"[..], 24));
+    assert_eq!((key.not_before, key.expires), (Some(UnixMillis(1_767_225_600_000)), Some(UnixMillis(1_798_761_600_000))));
+    assert_eq!(template.rate, Some(100.0));
+    let mut headers: Vec<(&str, &[u8], bool)> =
+        template.headers.iter().map(|header| (header.name.as_str(), header.value.as_bytes(), header.value.is_sensitive())).collect();
+    headers.sort_unstable();
+    assert_eq!(headers, [("x-api-key", &b"canary"[..], true), ("x-team", &b"shop"[..], true)]);
+    let domain = registry.domain(&DomainName::parse("push.shop.example").unwrap()).unwrap();
+    assert_eq!(domain.account().unwrap().storage, Storage::Active);
+    let (from, until) = (UnixMillis(1_793_491_200_000), UnixMillis(1_796_083_200_000));
+    let recording = domain.recording_at(Some("live"), from).unwrap();
+    assert_eq!((&recording.formats[..], recording.keep), (&[Format::Hls, Format::Mp4][..], Keep::Forever));
+    assert!(domain.callback_at(Some("live"), from).is_some() && domain.callback_at(Some("live"), until).is_none());
+    assert!(domain.mixes_regions(Some("live"), Some("finale")));
+}
+
+#[test]
+fn the_example_that_is_shipped_is_right() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/registry.toml");
+    let loaded = load_file(&path, &options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.registry.domain_names().len(), 2);
+}
+
+#[test]
+fn an_empty_file_is_an_empty_registry_and_a_file_may_name_its_version() {
+    assert_eq!(parse("").unwrap().registry.digest(), Registry::empty().digest());
+    assert!(parse("version = 1").is_ok());
+    assert_eq!(problems("version = 2"), ["r.toml:1: version: must be from 1 to 1"]);
+}
+
+#[test]
+fn each_mistake_is_told_with_file_line_and_key() {
+    const DOMAIN: &str = "[[domains]]\nname = 'a.example'\n";
+    const TEMPLATE: &str = "[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'https://shop.example/' }\n";
+    let table: &[(String, &[&str])] = &[
+        (
+            "[[account]]\n".into(),
+            &[
+                "r.toml:1: account: unknown key; known here: accounts, bindings, callback_templates, domains, mixes, recording_templates, version",
+            ],
+        ),
+        ("bindings = 5".into(), &["r.toml:1: bindings: expected a list, found an integer"]),
+        ("bindings = [5]".into(), &["r.toml:1: bindings[0]: expected a table, found an integer"]),
+        (
+            "[[accounts]]\nid = 7\nstorage = 'on'".into(),
+            &[
+                "r.toml:2: accounts[0].id: expected a string, found an integer",
+                "r.toml:3: accounts[0].storage: must be one of \"active\", \"inactive\", \"suspended\"",
+            ],
+        ),
+        ("[[accounts]]\nid = '7'\n".into(), &["r.toml:1: accounts[0].storage: missing"]),
+        (
+            "[[recording_templates]]\nname = 'r'\nformats = ['avi', 'mp4', 'mp4']\ninterval = '2d'\nkeep = '2000d'".into(),
+            &[
+                "r.toml:3: recording_templates[0].formats[0]: must be one of \"flv\", \"hls\", \"mp4\", \"aac\", \"mp3\"",
+                "r.toml:3: recording_templates[0].formats[1]: \"mp4\" is listed twice",
+                "r.toml:4: recording_templates[0].interval: must be above zero and at most 24h",
+                "r.toml:5: recording_templates[0].keep: must be above zero and at most 1500d, or \"forever\"",
+            ],
+        ),
+        (
+            "[[callback_templates]]\nname = 'a b'".into(),
+            &[
+                "r.toml:1: callback_templates[0].urls: give at least one URL: recording_file, recording_status or recording_exception",
+                "r.toml:2: callback_templates[0].name: a name has 1 to 255 letters, digits, `_` or `-`",
+            ],
+        ),
+        (
+            format!("{TEMPLATE}policy = 'mine'\ntimout = '1s'"),
+            &[
+                "r.toml:4: callback_templates[0].policy: must be one of \"css\", \"standard\"",
+                concat!(
+                    "r.toml:5: callback_templates[0].timout: unknown key; known here: account, connect_timeout, headers, keys, name, policy, ",
+                    "rate, retry, success, timeout, urls",
+                ),
+            ],
+        ),
+        (
+            format!("{TEMPLATE}retry = {{ delays = ['1s', 5], attempts = 1001, max_age = '31d', jitter = 'x', tries = 1 }}"),
+            &[
+                "r.toml:4: callback_templates[0].retry.attempts: must be from 1 to 1000",
+                "r.toml:4: callback_templates[0].retry.delays[1]: expected a duration such as \"5s\", \"10m\" or \"1h\", found an integer",
+                "r.toml:4: callback_templates[0].retry.jitter: expected a number, found a string",
+                "r.toml:4: callback_templates[0].retry.max_age: must be from 1ms to 30d",
+                "r.toml:4: callback_templates[0].retry.tries: unknown key; known here: attempts, delays, jitter, max_age, max_wait",
+            ],
+        ),
+        (
+            format!("{TEMPLATE}success = '3xx'\ntimeout = '121s'\nrate = -1"),
+            &[
+                "r.toml:4: callback_templates[0].success: must be one of \"2xx\"",
+                "r.toml:5: callback_templates[0].timeout: must be from 100ms to 120s",
+                "r.toml:6: callback_templates[0].rate: must be above 0 and at most 1000000 attempts a second",
+            ],
+        ),
+        (format!("{TEMPLATE}success = [200, 404]"), &["r.toml:4: callback_templates[0].success[1]: must be from 200 to 299"]),
+        (
+            format!("{TEMPLATE}keys = [\n  {{ id = 'a' }},\n  {{ id = 'b', value = 'canary', env = 'X' }},\n  {{ value = '' }},\n]"),
+            &[
+                "r.toml:5: callback_templates[0].keys[0]: give exactly one of file, env and value",
+                "r.toml:6: callback_templates[0].keys[1]: give exactly one of file, env and value",
+                "r.toml:7: callback_templates[0].keys[2].id: missing",
+            ],
+        ),
+        (format!("{TEMPLATE}keys = [{{ id = 'a', value = '' }}]"), &["r.toml:4: callback_templates[0].keys[0]: the key is empty"]),
+        (
+            format!("{TEMPLATE}keys = [{{ id = 'a', file = 'no/such', secret = 'canary' }}]"),
+            &[
+                "r.toml:4: callback_templates[0].keys[0].file: no/such cannot be read: No such file or directory (os error 2)",
+                "r.toml:4: callback_templates[0].keys[0].secret: a secret has 24 to 64 bytes (after decoding what follows whsec_), this one has 6",
+            ],
+        ),
+        (
+            format!("{TEMPLATE}[callback_templates.headers]\nHost = 'a'\nx-a = {{ env = 'NOT_SET' }}\nwebhook-id = 'x'"),
+            &[
+                "r.toml:5: callback_templates[0].headers.Host: this header is set by the daemon or the connection, a template cannot set it",
+                "r.toml:6: callback_templates[0].headers.x-a.env: the environment variable NOT_SET is not set",
+                "r.toml:7: callback_templates[0].headers.webhook-id: this header is set by the daemon or the connection, a template cannot set it",
+            ],
+        ),
+        (
+            "[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'http://127.1/', recording = 'x' }".into(),
+            &[
+                "r.toml:3: callback_templates[0].urls.recording: unknown key; known here: recording_exception, recording_file, recording_status",
+                "r.toml:3: callback_templates[0].urls.recording_file: the address is private or reserved; egress.allow_networks can allow it",
+            ],
+        ),
+        (
+            format!("{TEMPLATE}{TEMPLATE}"),
+            &["r.toml:5: callback_templates[1].name: the name \"shop\" is used twice: callback_templates[0], r.toml:1"],
+        ),
+        (
+            "[[domains]]\nname = 'a b'\nregion = 'moon'".into(),
+            &["r.toml:2: domains[0].name: not a domain name", "r.toml:3: domains[0].region: must be one of \"mainland\", \"global\""],
+        ),
+        (
+            "[[bindings]]\ncallback_template = 3\nfrom = 2026-11-01\n".into(),
+            &[
+                "r.toml:1: bindings[0].domain: missing",
+                "r.toml:2: bindings[0].callback_template: expected a string, found an integer",
+                "r.toml:3: bindings[0].from: not an instant with an offset: write 2026-11-01T00:00:00Z",
+            ],
+        ),
+        (
+            format!("{DOMAIN}[[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'"),
+            &["r.toml:5: bindings[0].callback_template: there is no callback template \"shop\""],
+        ),
+        (
+            format!("{DOMAIN}[[bindings]]\ndomain = 'a.example'\n"),
+            &["r.toml:3: bindings[0]: a binding has a recording_template, a callback_template, or both; `until` unbinds"],
+        ),
+        (
+            format!(
+                "{TEMPLATE}{DOMAIN}[[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'\nuntil = 2026-11-02T00:00:00Z\n\
+                 [[bindings]]\ndomain = 'A.example'\ncallback_template = 'shop'\nfrom = 2026-11-01T00:00:00Z"
+            ),
+            &["r.toml:10: bindings[1]: overlaps in time with another binding of the same domain and path: bindings[0], r.toml:6"],
+        ),
+        (
+            format!("{DOMAIN}[[mixes]]\ndomain = 'a.example'\npath = 'live'\ninputs = ['b.example', 1]"),
+            &["r.toml:3: mixes[0].stream: missing", "r.toml:6: mixes[0].inputs[1]: expected a string, found an integer"],
+        ),
+        ("[[domains]\n".into(), &["r.toml:1: not TOML: unclosed array table, expected `]`"]),
+    ];
+    for (text, expected) in table {
+        let found = problems(text);
+        assert_eq!(found, *expected, "{text}");
+        assert!(!found.join("").contains("canary"));
+    }
+}
+
+#[test]
+fn doubtful_things_are_warned_about() {
+    let text = "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\npolicy = 'standard'\ntimeout = '26s'\n\
+                retry = { delays = ['1s', '5s'] }\nkeys = [{ id = 'k', value = 'short ' }]\n\
+                [[domains]]\nname = 'a.example'\n[[mixes]]\ndomain = 'a.example'\npath = 'p'\nstream = 's'\ninputs = ['a.example', 'a.example']";
+    assert_eq!(
+        parse(text).unwrap().warnings,
+        [
+            "r.toml:5: callback_templates[0].timeout: 26s exceeds delivery.drain_timeout (25s): a stop may cut attempts short",
+            "r.toml:6: callback_templates[0].retry.delays: the first delay, 1s, rounds up to the smallest delay tier (5s)",
+            "r.toml:7: callback_templates[0].keys[0]: the key begins or ends with white space, which counts",
+            "r.toml:7: callback_templates[0].keys[0]: the key has 6 bytes: below 20, it can be searched for by anyone who sees a callback",
+            "r.toml:14: mixes[0].inputs: not every input's domain has a region: whether they differ cannot be told",
+        ]
+    );
+}
+
+#[test]
+fn success_is_a_list_or_any_2xx() {
+    let text = "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\nsuccess = ";
+    let success = |value: &str| parse(&format!("{text}{value}")).unwrap().registry.callback_template("a").unwrap().policy.success.clone();
+    assert_eq!(success("[200, 204]"), Success::Listed(vec![200, 204]));
+    assert_eq!(success("\"2xx\""), Success::Any2xx);
+}
+
+// === reloads ===
+
+/// A registry of `count` domains.
+fn domains(count: usize) -> String {
+    (0..count).fold(String::new(), |mut text, at| {
+        let _ = writeln!(text, "[[domains]]\nname = 'd{at}.example'");
+        text
+    })
+}
+
+struct Reloaded {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Reloaded {
+    fn with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("r.toml"), text).unwrap();
+        let (store, _) = Store::open(&folder.path().join("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Self { folder, store }
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.folder.path().join("r.toml"), text).unwrap();
+    }
+
+    fn reload(&self, act: Act) -> String {
+        match self.store.reload(act) {
+            ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
+            ReloadOutcome::Unchanged => "unchanged".into(),
+            ReloadOutcome::Refused(problems) => format!("refused {}", problems.len()),
+            ReloadOutcome::Shrunk { domains, dropped } => format!("shrunk {domains} {dropped}"),
+        }
+    }
+
+    fn in_force(&self) -> usize {
+        self.store.snapshot().domain_names().len()
+    }
+}
+
+#[test]
+fn a_changed_file_is_put_in_force_once() {
+    let files = Reloaded::with(&domains(1));
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    files.write(&domains(2));
+    assert_eq!(files.reload(Act::Automatic), "loaded 2");
+    assert_eq!(files.in_force(), 2);
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    files.write(&domains(2));
+    assert_eq!(files.reload(Act::Automatic), "unchanged", "written again with the same content");
+    assert_eq!(files.reload(Act::Deliberate), "loaded 2");
+}
+
+#[test]
+fn a_bad_file_is_refused_once_and_the_last_good_one_stays() {
+    let files = Reloaded::with(&domains(2));
+    files.write("[[domains]]\nname = 'a b'\n[[domains]]\nname = 7");
+    assert_eq!(files.reload(Act::Automatic), "refused 2");
+    assert_eq!(files.in_force(), 2);
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    assert_eq!(files.reload(Act::Deliberate), "refused 2");
+    fs::remove_file(files.folder.path().join("r.toml")).unwrap();
+    assert_eq!(files.reload(Act::Automatic), "refused 1");
+    assert_eq!((files.reload(Act::Automatic).as_str(), files.in_force()), ("unchanged", 2));
+    files.write(&domains(3));
+    assert_eq!(files.reload(Act::Automatic), "loaded 3");
+}
+
+#[test]
+fn an_automatic_reload_drops_neither_all_domains_nor_more_than_a_tenth_and_ten() {
+    let table = [
+        (1, 0, "shrunk 1 1"),
+        (20, 0, "shrunk 20 20"),
+        (20, 10, "loaded 10"),
+        (20, 9, "shrunk 20 11"),
+        (110, 99, "loaded 99"),
+        (109, 98, "shrunk 109 11"),
+        (200, 180, "loaded 180"),
+        (200, 179, "shrunk 200 21"),
+    ];
+    for (before, after, expected) in table {
+        let files = Reloaded::with(&domains(before));
+        files.write(&domains(after));
+        assert_eq!(files.reload(Act::Automatic), expected, "{before} to {after}");
+        if expected.starts_with("shrunk") {
+            assert_eq!((files.in_force(), files.reload(Act::Automatic).as_str()), (before, "unchanged"));
+            assert_eq!(files.reload(Act::Deliberate), format!("loaded {after}"), "a deliberate one applies it");
+        }
+    }
+}
+
+#[test]
+fn a_changed_key_file_is_a_change_and_so_is_a_swapped_link() {
+    let template =
+        "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\nkeys = [{ id = 'k', file = 'data/key' }]";
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (version, key) in [("v1", "one"), ("v2", "two")] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("key"), key).unwrap();
+    }
+    std::os::unix::fs::symlink("v1", at("data")).unwrap();
+    fs::write(at("r.toml"), template).unwrap();
+    let (store, _) = Store::open(&at("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let key = || store.snapshot().callback_template("a").unwrap().keys.keys()[0].key().to_vec();
+    assert_eq!(key(), b"one");
+    std::os::unix::fs::symlink("v2", at("next")).unwrap();
+    fs::rename(at("next"), at("data")).unwrap();
+    assert!(matches!(store.reload(Act::Automatic), ReloadOutcome::Loaded { .. }));
+    assert_eq!(key(), b"two");
+    fs::remove_file(at("v2/key")).unwrap();
+    assert!(matches!(store.reload(Act::Automatic), ReloadOutcome::Refused(_)));
+    assert_eq!(key(), b"two", "a key that went missing leaves the last good snapshot");
+    fs::write(at("v2/key"), "three").unwrap();
+    assert!(matches!(store.reload(Act::Automatic), ReloadOutcome::Loaded { .. }));
+    assert_eq!(key(), b"three");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_watch_tells_of_changes_and_of_deliberate_reloads() {
+    let files = Reloaded::with(&domains(20));
+    let (wish, wishes) = mpsc::channel(1);
+    let (told, mut outcomes) = mpsc::unbounded_channel();
+    let watching = tokio::spawn(watch(files.store.clone(), Duration::from_millis(5), wishes, move |outcome| {
+        let word = match outcome {
+            ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
+            ReloadOutcome::Unchanged => "unchanged".into(),
+            ReloadOutcome::Refused(_) => "refused".into(),
+            ReloadOutcome::Shrunk { dropped, .. } => format!("shrunk {dropped}"),
+        };
+        let _ = told.send(word);
+    }));
+    // Replaced as a whole: a look never meets a half-written file.
+    let replace = |text: &str| {
+        fs::write(files.folder.path().join("next"), text).unwrap();
+        fs::rename(files.folder.path().join("next"), files.folder.path().join("r.toml")).unwrap();
+    };
+    for (text, expected) in [(domains(21), "loaded 21"), ("=".into(), "refused"), (domains(2), "shrunk 19")] {
+        replace(&text);
+        let outcome = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await.unwrap();
+        assert_eq!(outcome.as_deref(), Some(expected));
+    }
+    wish.send(()).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await.unwrap();
+    assert_eq!(outcome.as_deref(), Some("loaded 2"));
+    watching.abort();
+}
+
+#[test]
+fn the_time_to_load_does_not_grow_with_the_square_of_the_bindings() {
+    let seconds = |bindings: usize| {
+        let mut text = String::from("[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\n");
+        for at in 0..bindings {
+            let _ = writeln!(text, "[[domains]]\nname = 'd{at}.example'");
+            let _ = writeln!(text, "[[bindings]]\ndomain = 'd{at}.example'\ncallback_template = 'a'\nfrom = 2026-11-01T00:00:00Z");
+        }
+        let start = Instant::now();
+        let registry = parse(&text).unwrap_or_else(|problems| panic!("{problems:?}")).registry;
+        assert_eq!(registry.domain_names().len(), bindings);
+        start.elapsed().as_secs_f64()
+    };
+    // 20 times the bindings: 20 times the time, 400 times with the square. The least of three runs: the machine may be busy.
+    let least = |bindings| (0..3).map(|_| seconds(bindings)).fold(f64::INFINITY, f64::min);
+    let ratio = least(20_000) / least(1_000);
+    assert!(ratio < 100.0, "{ratio}");
+}

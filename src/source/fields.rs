@@ -1,0 +1,159 @@
+//! Typed reads of a table. A read that does not fit notes a problem and yields nothing; the reader goes on.
+
+use super::document::Node;
+use super::{Item, Reading, file};
+use std::cell::RefCell;
+use zeroize::Zeroizing;
+
+/// A secret's file holds at most this many bytes; whatever is longer is some other file.
+const SECRET_BYTES: u64 = 64 * 1024;
+
+/// A table being read. Ends with [`Fields::done`].
+#[derive(Debug)]
+pub struct Fields<'a> {
+    reading: &'a Reading<'a>,
+    entries: &'a [(String, Node)],
+    path: String,
+    asked: RefCell<Vec<&'static str>>,
+    /// It stands for a value that is no table, which was told already: nothing is missing from it.
+    stand_in: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(reading: &'a Reading<'a>, entries: &'a [(String, Node)], path: String) -> Self {
+        Self { reading, entries, path, asked: RefCell::default(), stand_in: false }
+    }
+
+    /// The path of `key` in this table, from the root; of the table itself when `key` is empty.
+    #[must_use]
+    pub fn path(&self, key: &str) -> String {
+        match (self.path.is_empty(), key.is_empty()) {
+            (true, _) => key.into(),
+            (_, true) => self.path.clone(),
+            (false, false) => format!("{}.{key}", self.path),
+        }
+    }
+
+    /// The value of `key`, if it is there.
+    pub fn get(&self, key: &'static str) -> Option<Item<'a>> {
+        self.asked.borrow_mut().push(key);
+        let (_, node) = self.entries.iter().find(|(name, _)| name == key)?;
+        Some(Item::new(self.reading, node, self.path(key)))
+    }
+
+    /// The value of `key`; its absence is a problem.
+    pub fn required(&self, key: &'static str) -> Option<Item<'a>> {
+        let item = self.get(key);
+        if item.is_none() && !self.stand_in {
+            self.problem(key, "missing");
+        }
+        item
+    }
+
+    /// The table at `key`; an empty one when there is none.
+    pub fn fields(&self, key: &'static str) -> Fields<'a> {
+        self.get(key).and_then(|item| item.fields()).unwrap_or_else(|| Fields::new(self.reading, &[], self.path(key)))
+    }
+
+    /// The tables of the list at `key`; none when there is no such list.
+    pub fn rows(&self, key: &'static str) -> Vec<Fields<'a>> {
+        let items = self.get(key).and_then(|item| item.list()).unwrap_or_default();
+        let stand_in = |path| Fields { stand_in: true, ..Fields::new(self.reading, &[], path) };
+        items.into_iter().map(|item| item.fields().unwrap_or_else(|| stand_in(item.path().to_owned()))).collect()
+    }
+
+    /// Every key with its value, for tables whose keys are free.
+    pub fn all(&self) -> impl Iterator<Item = (&'a str, Item<'a>)> {
+        self.entries.iter().map(|(name, node)| (name.as_str(), Item::new(self.reading, node, self.path(name))))
+    }
+
+    /// The string at `key`.
+    pub fn text(&self, key: &'static str) -> Option<String> {
+        self.get(key)?.text().map(String::from)
+    }
+
+    /// The string at `key`; its absence is a problem, and then it is empty.
+    pub fn required_text(&self, key: &'static str) -> String {
+        self.required(key).and_then(|item| item.text().map(String::from)).unwrap_or_default()
+    }
+
+    /// Notes a problem at `key`, or at the table as a whole when it is empty.
+    pub fn problem(&self, key: &str, message: impl Into<String>) {
+        self.reading.problem(&self.path(key), message);
+    }
+
+    /// Notes something doubtful at `key`, or at the table as a whole when it is empty.
+    pub fn warning(&self, key: &str, message: impl Into<String>) {
+        self.reading.warning(&self.path(key), message);
+    }
+
+    /// The secret that this table names by one of `file`, `env` and `value`.
+    pub fn reference(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (file, variable, value) = (self.get("file"), self.get("env"), self.get("value"));
+        match (file, variable, value) {
+            (Some(file), None, None) => self.secret_file(&file),
+            (None, Some(variable), None) => {
+                let name = variable.text()?;
+                let found = self.reading.environment.get(name);
+                if found.is_none() {
+                    variable.problem(format!("the environment variable {name} is not set"));
+                }
+                found.map(|text| Zeroizing::new(text.as_bytes().to_vec()))
+            }
+            (None, None, Some(value)) => value.text().map(|text| Zeroizing::new(text.as_bytes().to_vec())),
+            _ => {
+                self.problem("", "give exactly one of file, env and value");
+                None
+            }
+        }
+    }
+
+    fn secret_file(&self, item: &Item<'_>) -> Option<Zeroizing<Vec<u8>>> {
+        let path = item.path_of_file()?;
+        let (read, seen) = file::read(&path, SECRET_BYTES);
+        self.reading.files.borrow_mut().insert(path.clone(), seen);
+        let (mut bytes, metadata) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                item.problem(format!("{} cannot be read: {error}", path.display()));
+                return None;
+            }
+        };
+        if bytes.len() as u64 > SECRET_BYTES {
+            item.problem(format!("{} has more than {SECRET_BYTES} bytes", path.display()));
+            return None;
+        }
+        if readable_by_everyone(&metadata) {
+            self.reading.warning(item.path(), format!("{} can be read by everyone on this machine: chmod o-r", path.display()));
+        }
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        Some(bytes)
+    }
+
+    /// Ends the reading of this table: every key that no read asked for is a problem.
+    pub fn done(&self) {
+        let asked = self.asked.borrow();
+        for (name, _) in self.entries.iter().filter(|(name, _)| !asked.contains(&name.as_str())) {
+            let mut known: Vec<&str> = asked.clone();
+            known.sort_unstable();
+            known.dedup();
+            self.problem(name, format!("unknown key; known here: {}", known.join(", ")));
+        }
+    }
+}
+
+#[cfg(unix)]
+fn readable_by_everyone(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mode() & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn readable_by_everyone(_metadata: &std::fs::Metadata) -> bool {
+    false
+}

@@ -1,0 +1,98 @@
+//! Files as they were when they were read, so that a later change can be told.
+
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use zeroize::Zeroizing;
+
+/// File systems stamp changes with a coarse clock: a file changed this recently may change again under the same stamp.
+const COARSE: Duration = Duration::from_secs(2);
+
+/// What tells two states of a file apart without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stamp {
+    /// Not there, out of reach, or too young to be relied on.
+    Unknown,
+    /// Device, inode, size and times: a swapped link changes the inode, a write the times.
+    Known { file: (u64, u64), size: u64, modified: SystemTime, changed: (i64, i64) },
+}
+
+impl Stamp {
+    fn of(metadata: io::Result<Metadata>) -> Self {
+        let Ok(metadata) = metadata else { return Self::Unknown };
+        let (file, changed) = identity(&metadata);
+        Self::Known { file, size: metadata.len(), modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), changed }
+    }
+
+    fn is_young(&self, now: SystemTime) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Known { modified, changed, .. } => {
+                let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(changed.0.try_into().unwrap_or(0));
+                now.duration_since(changed.max(*modified)).is_ok_and(|age| age < COARSE)
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> ((u64, u64), (i64, i64)) {
+    use std::os::unix::fs::MetadataExt as _;
+    ((metadata.dev(), metadata.ino()), (metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> ((u64, u64), (i64, i64)) {
+    ((0, 0), (0, 0))
+}
+
+/// A file as it was when it was read, or when it could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    stamp: Stamp,
+    /// SHA-256 of its content; `None` when it could not be read.
+    content: Option<[u8; 32]>,
+}
+
+impl Seen {
+    /// Whether the file at `path` may have another content by now: cheap, and rather yes than no.
+    #[must_use]
+    pub fn may_have_changed(&self, path: &Path) -> bool {
+        match (Stamp::of(std::fs::metadata(path)), self.stamp) {
+            (Stamp::Unknown, Stamp::Unknown) => self.content.is_some(),
+            (now, then) => now != then,
+        }
+    }
+
+    /// Whether both had the same content.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+}
+
+/// A file's bytes and the metadata of the very file that they were read from.
+pub(super) type Content = (Zeroizing<Vec<u8>>, Metadata);
+
+/// Reads the file at `path`, at most `limit` bytes and one more, and says how it was then.
+pub(super) fn read(path: &Path, limit: u64) -> (io::Result<Content>, Seen) {
+    let read = File::open(path).and_then(|file| {
+        let metadata = file.metadata()?;
+        // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
+        let room = usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok((bytes, metadata))
+    });
+    let seen = match &read {
+        Ok((bytes, metadata)) => {
+            let stamp = Stamp::of(Ok(metadata.clone()));
+            let stamp = if stamp.is_young(SystemTime::now()) { Stamp::Unknown } else { stamp };
+            Seen { stamp, content: Some(Sha256::digest(bytes.as_slice()).into()) }
+        }
+        Err(_) => Seen { stamp: Stamp::of(std::fs::metadata(path)), content: None },
+    };
+    (read, seen)
+}

@@ -1,0 +1,91 @@
+//! One pass over a document, and what it finds.
+
+use super::document::{Document, Value};
+use super::{Environment, Fields, Problem, Seen};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// One pass over a document: what it found wrong, and which files it read besides.
+#[derive(Debug)]
+pub struct Reading<'d> {
+    pub(super) document: &'d Document,
+    pub(super) environment: &'d Environment,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+    pub(super) files: RefCell<BTreeMap<PathBuf, Seen>>,
+}
+
+impl<'d> Reading<'d> {
+    /// Starts to read `document`; `{ env = … }` is looked up in `environment`.
+    #[must_use]
+    pub fn new(document: &'d Document, environment: &'d Environment) -> Self {
+        Self { document, environment, problems: RefCell::default(), warnings: RefCell::default(), files: RefCell::default() }
+    }
+
+    /// The document's top level.
+    #[must_use]
+    pub fn root(&self) -> Fields<'_> {
+        match &self.document.root.value {
+            Value::Table(entries) => Fields::new(self, entries, String::new()),
+            Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Instant(_) | Value::List(_) => {
+                Fields::new(self, &[], String::new())
+            }
+        }
+    }
+
+    /// Notes a problem at `key`, a path from the root.
+    pub fn problem(&self, key: &str, message: impl Into<String>) {
+        self.problems.borrow_mut().push(self.at(key, message.into()));
+    }
+
+    /// Notes something legal but doubtful at `key`.
+    pub fn warning(&self, key: &str, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(self.at(key, message.into()));
+    }
+
+    /// The keys of all problems so far.
+    #[must_use]
+    pub fn problem_keys(&self) -> BTreeSet<String> {
+        self.problems.borrow().iter().map(|problem| problem.key.clone()).collect()
+    }
+
+    /// Where the value at `key` stands: `file:line`.
+    #[must_use]
+    pub fn whereabouts(&self, key: &str) -> String {
+        match self.document.locate(key) {
+            (file, Some(line)) => format!("{file}:{line}"),
+            (file, None) => file,
+        }
+    }
+
+    /// Every file that a reference named, as it was when it was read, or could not be.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<PathBuf, Seen> {
+        self.files.borrow().clone()
+    }
+
+    /// What is legal but doubtful, in the order of the lines.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.warnings.borrow().clone();
+        warnings.sort();
+        warnings.iter().map(Problem::to_string).collect()
+    }
+
+    /// Ends the pass.
+    ///
+    /// # Errors
+    /// All problems noted, in the order of the lines.
+    pub fn finish(self) -> Result<(), Vec<Problem>> {
+        let mut problems = self.problems.into_inner();
+        problems.sort();
+        problems.dedup();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn at(&self, key: &str, message: String) -> Problem {
+        let (file, line) = self.document.locate(key);
+        Problem { file, line, key: key.into(), message }
+    }
+}

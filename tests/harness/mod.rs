@@ -1,0 +1,33 @@
+//! What the behaviours are told with: a broker, the daemon, receivers, a producer, a reader of topics, and foreign verifiers.
+
+pub(crate) mod broker;
+pub(crate) mod daemon;
+pub(crate) mod http;
+pub(crate) mod kafka;
+pub(crate) mod processes;
+pub(crate) mod receiver;
+pub(crate) mod scene;
+mod self_checks;
+pub(crate) mod verify;
+
+use std::time::{Duration, Instant};
+
+/// Long enough for anything that should happen soon, on a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Polls `probe` until it yields something; panics with `what` at the deadline.
+pub(crate) fn await_some<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "after {deadline:?} still not: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Polls `probe` until it is true; panics with `what` at the deadline.
+pub(crate) fn await_true(what: &str, deadline: Duration, mut probe: impl FnMut() -> bool) {
+    await_some(what, deadline, || probe().then_some(()));
+}

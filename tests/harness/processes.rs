@@ -1,0 +1,123 @@
+//! Child processes that never outlive the run.
+//!
+//! The test harness has no teardown, so one small shell is told which processes run. It reads its standard input; when the test process
+//! ends, however that happens, the pipe closes and the shell ends what is left, by process id, and removes the broker's data.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+const REAPER: &str = r#"
+running=" "
+while read -r word value; do
+    case "$word" in
+        began) running="$running$value " ;;
+        ended) running=$(printf '%s' "$running" | sed "s/ $value / /") ;;
+        data)  data="$value" ;;
+    esac
+done
+for pid in $running; do kill -KILL "$pid" 2>/dev/null; done
+[ -n "$data" ] && sleep 0.2 && rm -rf "$data"
+"#;
+
+fn tell(line: &str) {
+    static REAPER_INPUT: OnceLock<Mutex<Child>> = OnceLock::new();
+    let reaper = REAPER_INPUT.get_or_init(|| {
+        let child = Command::new("sh")
+            .args(["-c", REAPER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a POSIX shell is needed to end the broker with the run");
+        Mutex::new(child)
+    });
+    let mut reaper = reaper.lock().unwrap();
+    let input = reaper.stdin.as_mut().unwrap();
+    writeln!(input, "{line}").unwrap();
+    input.flush().unwrap();
+}
+
+/// Removed when the run has ended.
+pub(crate) fn remove_at_the_end(data: &Path) {
+    tell(&format!("data {}", data.display()));
+}
+
+/// A child that is killed when dropped, and when the run ends.
+pub(crate) struct Process {
+    child: Child,
+    over: Option<i32>,
+}
+
+impl Process {
+    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        let child = command.spawn()?;
+        tell(&format!("began {}", child.id()));
+        Ok(Self { child, over: None })
+    }
+
+    /// Sends `TERM`, `KILL`, `STOP`, `CONT` or `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(done.is_ok_and(|s| s.success()), "kill -{name} {}", self.child.id());
+    }
+
+    /// The exit code when it is over; 128 + n for a signal.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        if self.over.is_none()
+            && let Some(status) = self.child.try_wait().unwrap()
+        {
+            tell(&format!("ended {}", self.child.id()));
+            self.over = Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+        }
+        self.over
+    }
+
+    /// Kills it now and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        if self.exit_code().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.exit_code();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The directory of this run; those of earlier runs that are over are removed first.
+pub(crate) fn run_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(pid) = name.strip_prefix("run-")
+                && !Path::new("/proc").join(pid).exists()
+            {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let dir = root.join(format!("run-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    })
+}
+
+/// A loopback port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The end of a text file, for failure messages.
+pub(crate) fn tail(file: &Path, lines: usize) -> String {
+    let text = std::fs::read(file).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

@@ -1,0 +1,25 @@
+//! What the daemon does, seen from outside: the binary, its commands and its configuration on a real Apache Kafka.
+//!
+//! One broker serves the whole run (`harness::broker`); every test has a topic prefix and a group of its own, so they run side by side.
+//! A behaviour per file, named by it. Nothing here uses the library: what is judged is what users touch.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
+
+mod bad_configuration_is_refused_whole;
+mod broken_pooled_connections_are_repeated_uncounted;
+mod callbacks_survive_kills_and_are_replayed;
+mod canary_secrets_appear_nowhere;
+mod domains_and_bindings;
+mod harness;
+mod layering;
+mod malformed_records_never_stop_the_line;
+mod metrics_and_rules_pass_promtool;
+mod missing_things_at_start;
+mod refused_appends_stop_one_partition;
+mod registry_reload;
+mod replicas_share_partitions;
+mod retry_after_is_honoured;
+mod sigterm_drains;
+mod source_gaps_are_passed;
+mod ten_thousand_events;
+mod tiers_are_a_timing_wheel;
