@@ -21,7 +21,7 @@ fn a_tier_record_with_forged_headers_delays_only_itself() {
         |n: usize, id: &str| New::value(event("shop.example", n)).header("callbackd-id", id).header("callbackd-domain", "shop.example");
     let forged = [
         record(1, "due-in-range").header("callbackd-due-ms", (now_ms() + 4500).to_string()),
-        record(2, "due-in-ten-days").header("callbackd-due-ms", (now_ms() + 864_000_000).to_string()),
+        record(2, "due-in-thirty-days").header("callbackd-due-ms", (now_ms() + 2_592_000_000).to_string()),
         record(3, "too-many-attempts").header("callbackd-attempts", "9999999"),
         record(4, "numbers-that-are-none")
             .header("callbackd-attempts", "-1")
@@ -46,7 +46,7 @@ fn a_tier_record_with_forged_headers_delays_only_itself() {
     assert!(waited >= Duration::from_millis(3400), "it came {waited:?} after its append, 4.5 s were asked for (tolerance: a fifth of 5 s)");
     let mut ids: Vec<&str> = others.iter().map(|r| r.id()).collect();
     ids.sort_unstable();
-    let expected = ["doubled", "due-in-ten-days", "empty", "long", "numbers-that-are-none", "only-an-id", "too-many-attempts"];
+    let expected = ["doubled", "due-in-thirty-days", "empty", "long", "numbers-that-are-none", "only-an-id", "too-many-attempts"];
     assert_eq!(ids, expected);
     assert!(others.iter().all(|r| r.at.duration_since(start) >= Duration::from_millis(290)), "none leaves the tier early");
     await_true("the tier is committed to its end", SOON, || {

@@ -94,7 +94,10 @@ mod tests {
         let (result, out) = scene.check(false);
         assert_eq!(result.unwrap(), Exit::Done);
         let last = out.lines().last().unwrap();
-        assert!(last.contains("no problems") && last.contains("1 callback template, 1 domain, 1 binding, 1 source topic, 5 delay tiers"), "{out}");
+        assert!(
+            last.contains("no problems") && last.contains("1 callback template, 1 domain, 1 binding, 1 source topic, 5 delay tiers"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -109,7 +112,11 @@ mod tests {
 
     #[test]
     fn problems_of_the_registry_are_exit_code_78_with_file_and_line() {
-        let scene = Scene::new("wrong", "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n", &REGISTRY.replace("callback_template = \"shop\"", "callback_template = \"gone\"\nfron = 1"));
+        let scene = Scene::new(
+            "wrong",
+            "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n",
+            &REGISTRY.replace("callback_template = \"shop\"", "callback_template = \"gone\"\nfron = 1"),
+        );
         let failure = scene.check(false).0.unwrap_err();
         assert_eq!(failure.exit(), Exit::Invalid);
         let lines = failure.lines();

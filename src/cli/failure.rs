@@ -83,9 +83,13 @@ impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         let advice = match error {
             ReplayError::Client(_) => "no Kafka client: see [kafka.properties] in the configuration",
-            ReplayError::Topic(_) => "the dead-letter topic could not be asked: see [kafka] in the configuration, and `callbackd topics check`",
+            ReplayError::Topic(_) => {
+                "the dead-letter topic could not be asked: see [kafka] in the configuration, and `callbackd topics check`"
+            }
             ReplayError::Fenced => "ended, what it copied stays",
-            ReplayError::Refused { .. } | ReplayError::Broker { .. } => "ended early, what it copied stays; the same command goes on from there",
+            ReplayError::Refused { .. } | ReplayError::Broker { .. } => {
+                "ended early, what it copied stays; the same command goes on from there"
+            }
         };
         Self::Failed(anyhow::Error::new(error).context(advice))
     }
@@ -122,7 +126,7 @@ pub(super) fn told(result: Result<Exit, Failure>) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(failure) => {
-            failure.lines().iter().for_each(|line| complain(line));
+            failure.lines().iter().for_each(complain);
             failure.exit()
         }
     }
@@ -144,8 +148,12 @@ mod tests {
 
     #[test]
     fn every_failure_has_the_exit_code_of_the_interface() {
-        let finding =
-            Finding { severity: Severity::Refuse, topic: "cb.replay".into(), message: "does not exist".into(), command: "callbackd topics create".into() };
+        let finding = Finding {
+            severity: Severity::Refuse,
+            topic: "cb.replay".into(),
+            message: "does not exist".into(),
+            command: "callbackd topics create".into(),
+        };
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         for (failure, code) in [
             (Failure::from(vec![problem(1)]), 78),

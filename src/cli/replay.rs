@@ -123,7 +123,11 @@ fn print_table(summary: &Summary, options: Options, out: &mut dyn Write) -> io::
         writeln!(out, "{} more were looked at by earlier runs of this job; --again begins anew", summary.before)?;
     }
     if total.replayed_too_often > 0 {
-        writeln!(out, "{} were replayed {} times already (delivery.replay_limit): mend their receiver first", total.replayed_too_often, options.replay_limit)?;
+        writeln!(
+            out,
+            "{} were replayed {} times already (delivery.replay_limit): mend their receiver first",
+            total.replayed_too_often, options.replay_limit
+        )?;
     }
     if total.too_large > 0 {
         writeln!(out, "{} are larger than the producer may send: raise message.max.bytes in [kafka.properties]", total.too_large)?;
@@ -172,7 +176,15 @@ mod tests {
         let mut out = Vec::new();
         print_table(&summary(), OPTIONS, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
-        for said in ["attempts_exhausted", "push.shop.example", "unknown", "all", "12 dead letters looked at, 10 selected, 8 put back", "--again", "replay_limit"] {
+        for said in [
+            "attempts_exhausted",
+            "push.shop.example",
+            "unknown",
+            "all",
+            "12 dead letters looked at, 10 selected, 8 put back",
+            "--again",
+            "replay_limit",
+        ] {
             assert!(out.contains(said), "{said}:\n{out}");
         }
         assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
@@ -189,9 +201,13 @@ mod tests {
     fn json_is_one_object_a_line_and_the_last_is_the_sum() {
         let mut out = Vec::new();
         print_json(&summary(), OPTIONS, &mut out).unwrap();
-        let lines: Vec<serde_json::Value> = String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 3);
         assert_eq!((&lines[0]["reason"], &lines[1]["copied"]), (&json!(null), &json!(7)));
-        assert_eq!((&lines[2]["copied"], &lines[2]["looked_at"], &lines[2]["job"]), (&json!(8), &json!(12), &json!("callbackd.replay-job.0011223344556677")));
+        assert_eq!(
+            (&lines[2]["copied"], &lines[2]["looked_at"], &lines[2]["job"]),
+            (&json!(8), &json!(12), &json!("callbackd.replay-job.0011223344556677"))
+        );
     }
 }

@@ -61,7 +61,11 @@ fn tell_created(created: &[Created], config: &Path, out: &mut dyn Write) -> Resu
         writeln!(out, "whether existing topics are right says: callbackd topics check --config {}", config.display())?;
     }
     if failed > 0 {
-        return Err(anyhow::anyhow!("{failed} of {} topics could not be created: see the table; the same command creates what is still missing", created.len()).into());
+        return Err(anyhow::anyhow!(
+            "{failed} of {} topics could not be created: see the table; the same command creates what is still missing",
+            created.len()
+        )
+        .into());
     }
     Ok(Exit::Done)
 }
@@ -114,7 +118,8 @@ mod tests {
     #[test]
     fn a_topic_that_could_not_be_created_is_exit_code_1_and_said() {
         let config = Path::new("c.toml");
-        let (result, out) = printed(|out| tell_created(&[created("cb.retry.5s", Outcome::Created), created("cb.replay", Outcome::Existed)], config, out));
+        let (result, out) =
+            printed(|out| tell_created(&[created("cb.retry.5s", Outcome::Created), created("cb.replay", Outcome::Existed)], config, out));
         assert_eq!(result.unwrap(), Exit::Done);
         assert!(out.contains("cb.retry.5s") && out.contains("created") && out.contains("callbackd topics check --config c.toml"), "{out}");
         let (result, out) = printed(|out| tell_created(&[created("cb.replay", Outcome::Failed("PolicyViolation".into()))], config, out));

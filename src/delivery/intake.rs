@@ -1,7 +1,7 @@
 //! Intake: the body of one class's own thread. It reads a [`Source`], keeps each partition's tracker and heads, charges the class's
 //! budget, hands records to the engine in batches, and commits.
 //!
-//! One turn: returns are taken, due heads released, a commit sent when a second has passed, then the source is polled. While the budget is full, or
+//! One turn: returns are taken, due heads released, a commit sent when it is time, then the source is polled. While the budget is full, or
 //! the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
 //! prefetched stays), after [`LONG_STALL`] by pausing.
 //!
@@ -26,8 +26,11 @@ use tracing::{debug, error, info, warn};
 
 /// Records per batch: enough that a wake-up of the engine is shared by many, few enough that a batch is a small part of a budget.
 const BATCH: usize = 256;
-/// Between commits (design §10).
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Between commits while something is finished that was not committed. The design allows a second; a tenth of it makes a crash repeat a
+/// tenth, and forks a chain of retries as seldom, for ten small requests a second at most.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// Between exports of what costs a walk over all partitions.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the source: returns are looked at in between.
 const POLL: Duration = Duration::from_millis(100);
 /// Without room the source is not polled for so long at a stretch: its callbacks wait too (kafka notes, "Consumer").
@@ -88,6 +91,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
         last_hit: 0,
         out: Vec::new(),
         next_commit: now + COMMIT_INTERVAL,
+        next_export: now,
         pending: None,
         commits_fail_since: None,
         stalled_since: None,
@@ -111,6 +115,7 @@ struct Thread<S, C> {
     last_hit: usize,
     out: Vec<Intake>,
     next_commit: Duration,
+    next_export: Duration,
     /// The commit under way.
     pending: Option<Vec<(TopicPartition, CommitPoint)>>,
     commits_fail_since: Option<Duration>,
@@ -170,7 +175,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
     fn until_next_timer(&self, now: Duration) -> Duration {
         let broker_now = self.context.clock.broker_now();
         let release = self.partitions.iter().filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
-        self.next_commit.saturating_sub(now).min(release.unwrap_or(COMMIT_INTERVAL)).max(Duration::from_millis(1))
+        self.next_commit.saturating_sub(now).min(release.unwrap_or(POLL)).max(Duration::from_millis(1))
     }
 
     fn is_stalled(&mut self) -> bool {
@@ -405,7 +410,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
         let points = self.points(leaving);
         if !points.is_empty()
-            && let Err(refused) = self.source.commit(&points, CommitMode::Await)
+            && let Err(refused) = self.source.commit(points, CommitMode::Await)
         {
             warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
         }
@@ -464,12 +469,15 @@ impl<S: Source, C: Clock> Thread<S, C> {
             return;
         }
         let points = self.points(|_| true);
-        self.export();
+        if now >= self.next_export {
+            self.next_export = now + EXPORT_INTERVAL;
+            self.export();
+        }
         if points.is_empty() {
             self.context.metrics.committed_at(self.context.class, self.context.clock.now());
             return;
         }
-        match self.source.commit(&points, CommitMode::Later) {
+        match self.source.commit(points.clone(), CommitMode::Later) {
             Ok(()) => self.pending = Some(points),
             Err(refused) => self.commit_failed(&refused),
         }
@@ -516,7 +524,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.draining = true;
         let points = self.points(|_| true);
         if !points.is_empty()
-            && let Err(refused) = self.source.commit(&points, CommitMode::Await)
+            && let Err(refused) = self.source.commit(points, CommitMode::Await)
         {
             warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
         }

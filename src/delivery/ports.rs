@@ -151,7 +151,7 @@ pub trait Source {
     ///
     /// # Errors
     /// When the broker, or the client, did not accept it.
-    fn commit(&mut self, points: &[(TopicPartition, CommitPoint)], mode: CommitMode) -> Result<(), CommitRefused>;
+    fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused>;
     /// Reads nothing more of these partitions for now.
     fn pause(&mut self, partitions: &[TopicPartition]);
     /// Reads them again.

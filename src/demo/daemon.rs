@@ -112,7 +112,8 @@ impl Daemon {
         fs::write(&file, scene::configuration(brokers, SESSION_TIMEOUT_MS, metrics, admin))?;
         fs::write(directory.path().join("registry.toml"), scene::registry(cases, receiver))?;
         // Not the process's variables: they are for another daemon.
-        let settings = config::load(&file, &Environment::default()).map_err(|problems| listed("the demo's configuration", &problems))?.settings;
+        let settings =
+            config::load(&file, &Environment::default()).map_err(|problems| listed("the demo's configuration", &problems))?.settings;
         let (stop, stopped) = watch::channel(Stop::No);
         let (end, ended) = oneshot::channel();
         let running = settings.clone();

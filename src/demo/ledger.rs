@@ -40,7 +40,7 @@ pub(super) struct Tally {
     pub(super) skipped: u64,
     /// Requests beyond the first of an event.
     pub(super) retried: u64,
-    /// Age at delivery, from producing to the answer 200: half were at most so old.
+    /// Age at delivery, from producing to the answer 200, without replays: half were at most so old.
     pub(super) p50: Option<Duration>,
     /// As `p50`: 99 of a hundred.
     pub(super) p99: Option<Duration>,
@@ -155,12 +155,16 @@ impl Ledger {
     pub(super) fn delivered(&self, id: &str) {
         let mut books = self.books();
         let Some(entry) = books.events.get_mut(id) else { return };
-        let again = entry.outcome.replace(Outcome::Delivered) == Some(Outcome::Delivered);
         let (case, age) = (entry.case, entry.produced.elapsed());
-        if again {
-            books.repeats += 1;
-        } else if let Some(ages) = books.ages.get_mut(case) {
-            ages.push(age);
+        match entry.outcome.replace(Outcome::Delivered) {
+            Some(Outcome::Delivered) => books.repeats += 1,
+            // A replay comes when a person asks for it: its age says nothing about delivery.
+            Some(Outcome::DeadLettered | Outcome::Skipped) => {}
+            None => {
+                if let Some(ages) = books.ages.get_mut(case) {
+                    ages.push(age);
+                }
+            }
         }
     }
 

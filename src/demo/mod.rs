@@ -37,14 +37,26 @@ pub struct Options {
 /// subscriber. True when the account balanced and every signature was verified.
 ///
 /// # Errors
-/// When a part cannot be started, the daemon ends by itself, Ctrl-C ends the demo early, or nobody reads `out` any more.
+/// When a part cannot be started, the daemon ends by itself, Ctrl-C or SIGTERM ends the demo early, or nobody reads `out` any more.
 pub fn run(options: Options, out: &mut dyn Write, terminal: bool) -> anyhow::Result<bool> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         tokio::select! {
             // Biased: a demo that ended with Ctrl-C because it was kept up has ended well.
             biased;
             ended = story::tell(options, out, terminal) => ended,
-            _ = tokio::signal::ctrl_c(), if !options.keep => Err(anyhow::anyhow!("interrupted before the account was complete")),
+            () = interrupted(), if !options.keep => Err(anyhow::anyhow!("interrupted before the account was complete")),
         }
     })
+}
+
+/// Resolves at Ctrl-C or SIGTERM; where they cannot be listened to, never, and they end the process as ever.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

@@ -85,7 +85,10 @@ async fn while_open(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
             }
         };
         let body = r#"{"code":0}"#;
-        let answer = format!("HTTP/1.1 {status} {line}\r\ncontent-type: application/json\r\n{retry_after}content-length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 {status} {line}\r\ncontent-type: application/json\r\n{retry_after}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(answer.as_bytes()).await?;
         // Only what was answered is delivered.
         if status == 200 {
@@ -165,11 +168,15 @@ enum Parsed {
 
 fn parse(bytes: &[u8]) -> Parsed {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Parsed::Incomplete };
-    let Some(mut lines) = bytes.get(..end).and_then(|head| std::str::from_utf8(head).ok()).map(|head| head.split("\r\n")) else { return Parsed::No };
+    let Some(mut lines) = bytes.get(..end).and_then(|head| std::str::from_utf8(head).ok()).map(|head| head.split("\r\n")) else {
+        return Parsed::No;
+    };
     let Some(path) = lines.next().and_then(|line| line.strip_prefix("POST ")).and_then(|line| line.strip_suffix(" HTTP/1.1")) else {
         return Parsed::No;
     };
-    let Some(headers) = lines.map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))).collect() else {
+    let Some(headers) =
+        lines.map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))).collect()
+    else {
         return Parsed::No;
     };
     let mut request = Request { path: path.to_owned(), headers, body: Vec::new() };
@@ -199,12 +206,21 @@ mod tests {
             assert_eq!(parse(&ASKED[..cut]), Parsed::Incomplete, "{cut}");
         }
         let Parsed::Request(request, length) = parse(&[ASKED, b"POST"].concat()) else { panic!("no request") };
-        assert_eq!((request.path.as_str(), request.header("webhook-id"), request.body.as_slice(), length), ("/arena/recording_file", "demo-1", &b"{}"[..], ASKED.len()));
+        assert_eq!(
+            (request.path.as_str(), request.header("webhook-id"), request.body.as_slice(), length),
+            ("/arena/recording_file", "demo-1", &b"{}"[..], ASKED.len())
+        );
     }
 
     #[test]
     fn what_is_no_callback_is_hung_up_on() {
-        for text in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.0\r\n\r\n", "POST / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\nno colon\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n"] {
+        for text in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.0\r\n\r\n",
+            "POST / HTTP/1.1\r\n\r\n",
+            "POST / HTTP/1.1\r\nno colon\r\n\r\n",
+            "POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+        ] {
             assert_eq!(parse(text.as_bytes()), Parsed::No, "{text}");
         }
     }

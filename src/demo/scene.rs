@@ -55,19 +55,19 @@ pub(super) enum Answer {
 const SLOW: Duration = Duration::from_millis(700);
 const UP_MS: u128 = 3_000;
 const FLAP_MS: u128 = 5_000;
-const BUSY_MS: u128 = 300;
+const BUSY_MS: u128 = 700;
 const BUSY_EVERY_MS: u128 = 3_000;
 
 impl Behaviour {
-    /// In words, at most 27 characters.
+    /// In words, at most 24 characters.
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Good => "answers at once",
             Self::Slow => "takes 700 ms",
-            Self::FailsTwice => "503 twice, then answers",
+            Self::FailsTwice => "503 twice, then 200",
             Self::Flapping => "up 3 s, down 2 s",
             Self::AsksToWait => "429 Retry-After at times",
-            Self::HangsUp => "hangs up twice, then answers",
+            Self::HangsUp => "hangs up twice, then 200",
             Self::Broken => "always 500",
             Self::Unknown => "is in no registry",
             Self::Unbound => "has no callback bound",
@@ -89,9 +89,14 @@ impl Behaviour {
             Self::AsksToWait if at.as_millis() % BUSY_EVERY_MS < BUSY_MS => Answer::Later(1),
             Self::HangsUp if nth <= 2 => Answer::HangUp,
             Self::Broken if !repaired => Answer::Status(500, NOW),
-            Self::Good | Self::FailsTwice | Self::Flapping | Self::AsksToWait | Self::HangsUp | Self::Broken | Self::Unknown | Self::Unbound => {
-                Answer::Status(200, NOW)
-            }
+            Self::Good
+            | Self::FailsTwice
+            | Self::Flapping
+            | Self::AsksToWait
+            | Self::HangsUp
+            | Self::Broken
+            | Self::Unknown
+            | Self::Unbound => Answer::Status(200, NOW),
         }
     }
 }
@@ -240,7 +245,8 @@ pub(super) fn registry(cases: &[Case], receiver: SocketAddr) -> String {
 
 fn key_row(n: usize, key: &SharedKey) -> String {
     let value = String::from_utf8_lossy(&key.key);
-    let secret = key.secret.as_ref().map_or(String::new(), |secret| format!(", secret = {{ value = \"whsec_{}\" }}", STANDARD.encode(secret)));
+    let secret =
+        key.secret.as_ref().map_or(String::new(), |secret| format!(", secret = {{ value = \"whsec_{}\" }}", STANDARD.encode(secret)));
     format!("{{ id = \"demo-{n}\", value = \"{value}\"{secret} }}")
 }
 
@@ -281,8 +287,8 @@ mod tests {
             (Behaviour::Flapping, 1, 2_999, false, ok),
             (Behaviour::Flapping, 9, 3_000, false, Answer::Status(500, Duration::ZERO)),
             (Behaviour::Flapping, 1, 5_000, false, ok),
-            (Behaviour::AsksToWait, 1, 3_299, false, Answer::Later(1)),
-            (Behaviour::AsksToWait, 1, 3_300, false, ok),
+            (Behaviour::AsksToWait, 1, 3_699, false, Answer::Later(1)),
+            (Behaviour::AsksToWait, 1, 3_700, false, ok),
             (Behaviour::HangsUp, 2, 0, false, Answer::HangUp),
             (Behaviour::HangsUp, 3, 0, false, ok),
             (Behaviour::Broken, 99, 0, false, Answer::Status(500, Duration::ZERO)),

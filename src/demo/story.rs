@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use std::future::Future;
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
@@ -52,10 +52,15 @@ struct Stage<'a> {
 pub(super) async fn tell(options: Options, out: &mut dyn Write, terminal: bool) -> anyhow::Result<bool> {
     let mut directory = Directory::new().context("a directory for the demo's files")?;
     let told = acts(options, out, terminal, &directory).await;
-    if !matches!(told, Ok(true)) {
+    // Whoever stopped reading wants to know no more.
+    let unread = |error: &anyhow::Error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    let well = match &told {
+        Ok(balanced) => *balanced,
+        Err(error) => unread(error),
+    };
+    if !well {
         directory.keep();
-        // Nobody may be left to read it; the failure itself is told by whoever called.
-        let _ = writeln!(out, "what the daemon said about it is in {}", directory.log().display());
+        writeln!(out, "what the daemon said about it is in {}", directory.log().display())?;
     }
     told
 }
@@ -71,7 +76,7 @@ async fn acts(options: Options, out: &mut dyn Write, terminal: bool, directory: 
     writeln!(out, "callbackd demo: everything in this process, nothing is kept")?;
     writeln!(out, "  broker     {}, in memory", cluster.bootstrap_servers())?;
     writeln!(out, "  receivers  http://{}, {} push domains, most of them trouble", receiver.address(), cases.len())?;
-    writeln!(out, "  starting   the daemon's three consumers join their groups, about 5 s …")?;
+    writeln!(out, "  starting   the daemon's three consumers join their groups, a few seconds …")?;
     out.flush()?;
 
     let daemon = Daemon::start(directory, &cases, cluster.bootstrap_servers(), receiver.address())?;
@@ -210,9 +215,13 @@ impl Stage<'_> {
             return Ok(None);
         }
         self.receiver.repair();
-        let filters =
-            replay::Filters { domains: DomainName::parse(name).into_iter().collect(), reasons: vec![Reason::AttemptsExhausted], ..Default::default() };
-        let options = replay::Options { dry_run: false, rate: None, again: false, replay_limit: self.daemon.settings.delivery.replay_limit };
+        let filters = replay::Filters {
+            domains: DomainName::parse(name).into_iter().collect(),
+            reasons: vec![Reason::AttemptsExhausted],
+            ..Default::default()
+        };
+        let options =
+            replay::Options { dry_run: false, rate: None, again: false, replay_limit: self.daemon.settings.delivery.replay_limit };
         let client = client.clone();
         let job = tokio::task::spawn_blocking(move || replay::run(&client, &filters, options, &mut |_| {}));
         let doing = format!("{name} is repaired: its {letters} dead letters are replayed");
@@ -224,13 +233,14 @@ impl Stage<'_> {
         };
         let in_time = self.show_while(&doing, tokio::time::timeout(SETTLE_LIMIT, delivered)).await?.is_ok();
         self.show(&doing)?;
-        let outcome = if in_time { "all were delivered" } else { "not all were delivered in time" };
+        let outcome = if in_time { "all delivered" } else { "not all delivered in time" };
         Ok(Some(format!(
-            "\nreplay      {name} was repaired; {copied} of its {letters} dead letters were put back: {outcome}\n            as by: callbackd replay --config FILE --domain {name} --reason attempts_exhausted"
+            "\nreplay      {name} was repaired, {copied} of {letters} dead letters put back: {outcome}\n            \
+             as by: callbackd replay --domain {name} --reason attempts_exhausted"
         )))
     }
 
-    /// Keeps everything up until Ctrl-C.
+    /// Keeps everything up until Ctrl-C or SIGTERM.
     async fn stay(&mut self) -> anyhow::Result<()> {
         let metrics = self.daemon.metrics;
         writeln!(self.out, "\nstill up; Ctrl-C drains and prints the account")?;
@@ -241,7 +251,7 @@ impl Stage<'_> {
         self.out.flush()?;
         tokio::select! {
             error = self.daemon.ended() => Err(error),
-            interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+            () = super::interrupted() => Ok(()),
         }
     }
 }

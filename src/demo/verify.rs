@@ -41,7 +41,8 @@ pub(super) fn verify(keys: &[SharedKey], request: &Signed<'_>, original: &[u8], 
     }
     for (shared, entry) in keys.iter().zip(entries) {
         let mac = Hmac::<Sha256>::new_from_slice(shared.secret.as_ref().unwrap_or(&shared.key)).map_err(|_| "unusable secret")?;
-        let mac = mac.chain_update(request.id).chain_update(".").chain_update(request.timestamp).chain_update(".").chain_update(request.body);
+        let mac =
+            mac.chain_update(request.id).chain_update(".").chain_update(request.timestamp).chain_update(".").chain_update(request.body);
         let given = entry.strip_prefix("v1,").and_then(decode_base64).ok_or("webhook-signature is not v1 and base64")?;
         mac.verify_slice(&given).map_err(|_| "webhook-signature does not match the body")?;
     }
@@ -54,7 +55,8 @@ pub(super) fn verify(keys: &[SharedKey], request: &Signed<'_>, original: &[u8], 
     }
     let t = t.as_ref().and_then(Value::as_i64).ok_or("t is missing")?;
     let newest = keys.first().ok_or("no key to check with")?;
-    let expected: String = Md5::digest([&newest.key[..], t.to_string().as_bytes()].concat()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected: String =
+        Md5::digest([&newest.key[..], t.to_string().as_bytes()].concat()).iter().map(|byte| format!("{byte:02x}")).collect();
     if sign.as_ref().and_then(Value::as_str) != Some(&expected) {
         return Err("sign does not match t");
     }
@@ -103,7 +105,9 @@ mod tests {
         let good = "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=";
         assert_eq!(verify(&[key(b"x", Some(&secret))], &request(good), body, 1_731_705_121), Err("t is missing"));
         let bad = "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD1=";
-        assert!(verify(&[key(b"x", Some(&secret))], &request(bad), body, 1_731_705_121).is_err_and(|why| why.contains("webhook-signature")));
+        assert!(
+            verify(&[key(b"x", Some(&secret))], &request(bad), body, 1_731_705_121).is_err_and(|why| why.contains("webhook-signature"))
+        );
     }
 
     #[test]

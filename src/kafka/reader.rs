@@ -46,7 +46,9 @@ impl Reader {
         let partitions = LagProbe::new(settings)?.partitions(topic)?;
         // The client wants a group's name; nothing is ever committed under it.
         let consumer: BaseConsumer<PlainContext> = make(&settings.reader(&format!("{}.reader", settings.group)), PlainContext::default())?;
-        let start = |error: KafkaError| ReaderError::Start(error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}")));
+        let start = |error: KafkaError| {
+            ReaderError::Start(error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}")))
+        };
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition, Offset::Beginning).map_err(start)?;
@@ -81,7 +83,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let put = |value: &'static str| {
             let value = Some(Bytes::from_static(value.as_bytes()));
-            runtime.block_on(outbox.append(NewRecord { topic: "cb.dead-letter".into(), key: value.clone(), value, headers: vec![] })).unwrap();
+            runtime
+                .block_on(outbox.append(NewRecord { topic: "cb.dead-letter".into(), key: value.clone(), value, headers: vec![] }))
+                .unwrap();
         };
         let next = |reader: &mut Reader| {
             let start = Instant::now();

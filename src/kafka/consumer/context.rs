@@ -1,11 +1,12 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
+use crate::delivery::ports::CommitRefused;
 use crate::kafka::client::log_line;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ pub(super) enum Notice {
         lost: bool,
     },
     /// A commit was answered.
-    Committed(KafkaResult<()>),
+    Committed(Result<(), CommitRefused>),
     /// The client reports trouble that it handles itself.
     Trouble(RDKafkaErrorCode),
 }
@@ -45,6 +46,11 @@ impl Context {
 
     fn notices(&self) -> MutexGuard<'_, VecDeque<Notice>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something for the loop.
+    pub(super) fn note(&self, notice: Notice) {
+        self.notices().push_back(notice);
     }
 
     /// The oldest notice.
@@ -103,9 +109,5 @@ impl ConsumerContext for Context {
         if let Err(error) = answered {
             tracing::debug!(cause = %error, "cannot give the assignment back while leaving");
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.notices().push_back(Notice::Committed(result));
     }
 }

@@ -16,6 +16,7 @@
 //!
 //! An assignment whose commits and watermarks cannot be read yet is *resolving*: it is asked for again between polls, for as long as it takes.
 
+mod committer;
 mod context;
 
 use super::client::{ClientError, ClientSettings, make};
@@ -25,8 +26,9 @@ use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
 use crate::domain::record::Record;
 use crate::metrics::{KafkaErrorKind, Metrics};
+use committer::Committer;
 use context::{Context, Notice};
-use rdkafka::consumer::{BaseConsumer, CommitMode as ClientCommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -41,7 +43,8 @@ const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
 
 /// One class's consumer. Left when dropped, at the latest.
 pub struct Consumer {
-    client: Option<BaseConsumer<Context>>,
+    client: Option<Arc<BaseConsumer<Context>>>,
+    committer: Option<Committer>,
     class: Class,
     names: TopicNames,
     metrics: Arc<Metrics>,
@@ -60,6 +63,7 @@ impl Consumer {
     /// When the properties do not make a client.
     pub fn subscribe(settings: &ClientSettings, class: Class, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics)))?;
+        let client = Arc::new(client);
         let topics = match class {
             Class::Fresh => settings.source_topics.clone(),
             // A pattern, so that tiers which are no longer configured are read until empty, and new ones are found.
@@ -69,6 +73,7 @@ impl Consumer {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         client.subscribe(&topics)?;
         Ok(Self {
+            committer: Some(Committer::start(Arc::clone(&client), class)?),
             client: Some(client),
             class,
             names: TopicNames::default(),
@@ -81,7 +86,7 @@ impl Consumer {
     }
 
     fn client(&self) -> Option<&BaseConsumer<Context>> {
-        self.client.as_ref()
+        self.client.as_deref()
     }
 
     fn next_notice(&mut self) -> Option<SourceEvent> {
@@ -113,7 +118,7 @@ impl Consumer {
                     self.resolving.retain(|p| !partitions.contains(p));
                     Some(if lost { SourceEvent::Lost(partitions) } else { SourceEvent::Revoking(partitions) })
                 }
-                Notice::Committed(result) => Some(SourceEvent::Committed(result.map_err(|e| CommitRefused(code_of(&e))))),
+                Notice::Committed(result) => Some(SourceEvent::Committed(result)),
                 Notice::Trouble(code) => {
                     self.metrics.kafka_error(kind_of(code));
                     continue;
@@ -206,7 +211,7 @@ impl Consumer {
         let mut records = Vec::with_capacity(max.min(64));
         records.push(first.0);
         while records.len() < max {
-            match Self::poll_one(self.client.as_ref(), &mut self.names, Duration::ZERO) {
+            match Self::poll_one(self.client.as_deref(), &mut self.names, Duration::ZERO) {
                 Polled::Record(record) => records.push(record.0),
                 Polled::Nothing => break,
                 Polled::Error(error) => {
@@ -285,7 +290,7 @@ impl Source for Consumer {
                 return event;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            match Self::poll_one(self.client.as_ref(), &mut self.names, left) {
+            match Self::poll_one(self.client.as_deref(), &mut self.names, left) {
                 Polled::Record(first) => return SourceEvent::Batch(self.take(first, max)),
                 Polled::Error(error) => {
                     if let Some(event) = self.on_error(&error) {
@@ -328,22 +333,14 @@ impl Source for Consumer {
         }
     }
 
-    fn commit(&mut self, points: &[(TopicPartition, CommitPoint)], mode: CommitMode) -> Result<(), CommitRefused> {
-        let Some(client) = self.client() else { return Err(CommitRefused("the consumer has left".to_owned())) };
-        let refused = |error: KafkaError| CommitRefused(code_of(&error));
-        let mut list = TopicPartitionList::with_capacity(points.len());
-        for (name, point) in points {
-            let mut element = list.add_partition(&name.topic, name.partition);
-            element.set_offset(Offset::Offset(point.offset)).map_err(refused)?;
-            if !point.metadata.is_empty() {
-                element.set_metadata(&point.metadata);
-            }
-        }
-        let mode = match mode {
-            CommitMode::Later => ClientCommitMode::Async,
-            CommitMode::Await => ClientCommitMode::Sync,
+    fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused> {
+        let (Some(client), Some(committer)) = (self.client(), &self.committer) else {
+            return Err(CommitRefused("the consumer has left".to_owned()));
         };
-        client.commit(&list, mode).map_err(refused)
+        match mode {
+            CommitMode::Later => committer.commit(points),
+            CommitMode::Await => committer::commit(client, &points),
+        }
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {
@@ -376,7 +373,10 @@ impl Source for Consumer {
     fn leave(&mut self) {
         if let Some(client) = self.client.take() {
             client.context().close();
-            // The drop leaves the group: it serves the last rebalance through the callback.
+            if let Some(committer) = self.committer.take() {
+                committer.end();
+            }
+            // The last drop leaves the group: it serves the last rebalance through the callback.
             drop(client);
         }
     }

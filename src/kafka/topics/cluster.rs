@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest that one question to the cluster may take.
 const QUESTION: Duration = Duration::from_secs(15);
@@ -115,7 +115,26 @@ pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Cr
         };
         created.push(Created { planned, outcome });
     }
+    await_metadata(&admin, &created);
     Ok(created)
+}
+
+/// Waits until every topic is in the metadata, at most [`QUESTION`]: a broker tells of a new topic a moment after it has created it, and a
+/// `check` or a start right after this must find it.
+fn await_metadata(admin: &AdminClient<PlainContext>, created: &[Created]) {
+    let until = Instant::now() + QUESTION;
+    let there = |topic: &Created| {
+        let asked = admin.inner().fetch_metadata(Some(&topic.planned.name), QUESTION);
+        asked.is_ok_and(|m| m.topics().iter().any(|t| t.error().is_none() && !t.partitions().is_empty()))
+    };
+    let mut awaited: Vec<&Created> = created.iter().filter(|t| matches!(t.outcome, Outcome::Created)).collect();
+    loop {
+        awaited.retain(|topic| !there(topic));
+        if awaited.is_empty() || Instant::now() >= until {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn in_words(code: Code) -> String {

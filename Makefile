@@ -1,0 +1,103 @@
+# What people and CI run. `make help` lists it.
+#
+# What the recipes download stays in .cache, outside version control; CARGO_TARGET_DIR is respected.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+CARGO      ?= cargo
+CACHE      := $(CURDIR)/.cache
+KAFKA      := $(CACHE)/kafka
+VENV       := $(CACHE)/venv
+NODE       := $(CACHE)/node
+DENY_WANTED := 0.20.2
+# Tests that wait need no core: more threads than cores.
+TEST_THREADS ?= 8
+
+# One that is installed already is used; else it is built once into .cache.
+DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
+
+.PHONY: help test demo bench fmt lint deny unit integration kafka verifiers tools clean-cache
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+test: lint deny unit integration ## everything CI runs, on a real Apache Kafka; installs or names what is missing
+
+demo: ## builds and shows callbacks being signed, retried, dead-lettered and replayed, in one process
+	$(CARGO) build --release --locked --bin callbackd
+	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/release/callbackd" demo
+
+bench: ## the benchmark's table (some minutes)
+	$(CARGO) bench --locked --bench callback
+
+fmt: ## formats the code
+	$(CARGO) fmt --all
+
+lint: ## format and lints, no warning allowed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny: $(DENY) ## licences, bans, sources; advisories where their database can be reached
+	"$(DENY)" --log-level error check bans licenses sources
+	@if timeout 300 "$(DENY)" --log-level error check advisories >"$(CACHE)/advisories.log" 2>&1; then \
+	  echo "advisories ok"; \
+	elif grep -q "failed to fetch advisory database" "$(CACHE)/advisories.log"; then \
+	  echo "ADVISORIES NOT CHECKED: the advisory database cannot be reached from here."; \
+	else \
+	  cat "$(CACHE)/advisories.log"; exit 1; \
+	fi
+
+unit: ## unit tests
+	$(CARGO) test --locked --lib --bins
+
+integration: kafka verifiers tools ## integration tests: the binary on a real Apache Kafka
+	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS)
+
+kafka: $(KAFKA)/.complete ## the jars of Apache Kafka, through Maven
+
+verifiers: $(VENV)/.complete $(NODE)/.complete ## the public Standard Webhooks libraries of Python and Node
+
+tools: ## promtool and Java, which the tests call
+	@need() { \
+	  command -v "$$1" >/dev/null && return; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $$2 for $$1"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$2" >/dev/null; \
+	  fi; \
+	  command -v "$$1" >/dev/null || { echo "$$1 is missing: sudo apt-get install $$2"; exit 1; }; \
+	}; \
+	need promtool prometheus; need java default-jre-headless
+
+$(KAFKA)/.complete: tests/kafka/pom.xml
+	@command -v mvn >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven default-jdk-headless >/dev/null; \
+	  else \
+	    echo "mvn is missing: sudo apt-get install maven default-jdk-headless"; exit 1; \
+	  fi; }
+	rm -rf "$(KAFKA)" && mkdir -p "$(KAFKA)"
+	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(KAFKA)" -DincludeScope=runtime
+	touch "$@"
+
+$(VENV)/.complete: tests/verifiers/requirements.txt
+	rm -rf "$(VENV)" && mkdir -p "$(CACHE)"
+	python3 -m venv "$(VENV)" || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r tests/verifiers/requirements.txt
+	touch "$@"
+
+$(NODE)/.complete: tests/verifiers/package.json tests/verifiers/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: sudo apt-get install nodejs npm"; exit 1; }
+	rm -rf "$(NODE)" && mkdir -p "$(NODE)"
+	cp tests/verifiers/package.json tests/verifiers/package-lock.json "$(NODE)"
+	cd "$(NODE)" && npm ci --silent --no-audit --no-fund
+	touch "$@"
+
+$(CACHE)/tools/bin/cargo-deny:
+	CARGO_TARGET_DIR="$(CACHE)/tools/build" $(CARGO) install --locked cargo-deny --version $(DENY_WANTED) --root "$(CACHE)/tools"
+	rm -rf "$(CACHE)/tools/build"
+
+clean-cache: ## removes what the recipes downloaded
+	rm -rf "$(CACHE)"

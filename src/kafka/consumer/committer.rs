@@ -1,0 +1,64 @@
+//! Commits beside the polling: a thread that makes one awaited commit after the other.
+//!
+//! The client's asynchronous commit reports to a C callback only, which rdkafka's consumer does not set: its answer would never arrive.
+//! The awaited one does not return while the broker is away, and must not keep its class from polling. Hence a thread.
+
+use super::code_of;
+use super::context::{Context, Notice};
+use crate::delivery::ports::{CommitRefused, TopicPartition};
+use crate::domain::class::Class;
+use crate::domain::offsets::CommitPoint;
+use crate::kafka::client::ClientError;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+
+type Points = Vec<(TopicPartition, CommitPoint)>;
+
+pub(super) struct Committer {
+    requests: Sender<Points>,
+    thread: JoinHandle<()>,
+}
+
+impl Committer {
+    pub(super) fn start(client: Arc<BaseConsumer<Context>>, class: Class) -> Result<Self, ClientError> {
+        let (requests, asked) = mpsc::channel::<Points>();
+        let work = move || {
+            for points in asked {
+                let result = commit(&client, &points);
+                client.context().note(Notice::Committed(result));
+            }
+        };
+        let thread = thread::Builder::new().name(format!("commit-{class}")).spawn(work);
+        Ok(Self { requests, thread: thread.map_err(|e| ClientError::Create(e.to_string()))? })
+    }
+
+    /// The answer arrives as [`Notice::Committed`].
+    pub(super) fn commit(&self, points: Points) -> Result<(), CommitRefused> {
+        self.requests.send(points).map_err(|_| CommitRefused("the commit thread has ended".to_owned()))
+    }
+
+    /// Ends the thread; waits for a commit under way.
+    pub(super) fn end(self) {
+        drop(self.requests);
+        // A panic of it has been printed, and nothing is left to commit.
+        let _ = self.thread.join();
+    }
+}
+
+/// One awaited commit.
+pub(super) fn commit(client: &BaseConsumer<Context>, points: &[(TopicPartition, CommitPoint)]) -> Result<(), CommitRefused> {
+    let refused = |error: KafkaError| CommitRefused(code_of(&error));
+    let mut list = TopicPartitionList::with_capacity(points.len());
+    for (name, point) in points {
+        let mut element = list.add_partition(&name.topic, name.partition);
+        element.set_offset(Offset::Offset(point.offset)).map_err(refused)?;
+        if !point.metadata.is_empty() {
+            element.set_metadata(&point.metadata);
+        }
+    }
+    client.commit(&list, CommitMode::Sync).map_err(refused)
+}
