@@ -41,6 +41,7 @@ pub(crate) fn print(settings: &Settings, results: &Results) {
 }
 
 fn table(results: &Results) -> Table {
+    type Share = fn(&Run) -> f64;
     let mut table = Table::new();
     table.load_style(comfy_table::presets::ASCII_MARKDOWN);
     table.set_header(["figure", "bare loop", "daemon", "daemon / bare", "budget", ""]);
@@ -66,12 +67,11 @@ fn table(results: &Results) -> Table {
     let verdict = if applies { met(middle(daemon, speed) >= SPEED) } else { "does not apply" };
     table.add_row(["  and", "", "", "", &format!("≥ {SPEED:.0} where bare ≥ {BARE_REACHES:.0}"), verdict]);
 
-    let shares: [(&str, fn(&Run) -> f64); 3] = [
-        ("its CPU: its own work, %", |run| run.busy),
+    for (name, share) in [
+        ("its CPU: its own work, %", (|run| run.busy) as Share),
         ("its CPU: foreign work, %", |run| run.foreign),
         ("the other CPU, %", |run| run.others),
-    ];
-    for (name, share) in shares {
+    ] {
         let percent = |run: &Run| share(run) * 100.0;
         table.add_row([name, &spread(bare, percent, 0), &spread(daemon, percent, 0), "", "", ""]);
     }

@@ -106,8 +106,8 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
     reload::export(&metrics, &health, &store.snapshot());
 
     let address = settings.metrics.listen;
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("metrics.listen: cannot listen on {address}; is another process using it?"))?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("metrics.listen: cannot listen on {address}; is another process using it?"))?;
     info!(address = %listener.local_addr().unwrap_or(address), "serving /metrics, /livez and /readyz");
     let (ended, admin_ended) = tokio::sync::oneshot::channel::<()>();
     let admin = crate::admin::serve(listener, Arc::clone(&metrics), Arc::clone(&health), async move {

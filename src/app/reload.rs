@@ -1,8 +1,11 @@
 //! The registry thread: looks at the registry file each second, reloads it when it changed or when SIGHUP asks.
+//!
+//! Polling, not the system's notifications: those follow inodes, and miss a file that is replaced through a swapped link (as Kubernetes
+//! does with mounted configuration and secrets) or written on another machine (network file systems).
 
-use crate::domain::registry::{EntityKind, Registry};
+use crate::domain::registry::Registry;
 use crate::domain::time::UnixMillis;
-use crate::metrics::{Health, Metrics, RegistryEntries};
+use crate::metrics::{Health, Metrics};
 use crate::registry::{Act, ReloadOutcome, Store};
 use std::io;
 use std::sync::Arc;
@@ -68,21 +71,9 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
 
 /// Tells metrics and health of the registry in force.
 pub(super) fn export(metrics: &Metrics, health: &Health, registry: &Registry) {
-    let mut counted = RegistryEntries::default();
-    for (kind, count) in registry.entries() {
-        let place = match kind {
-            EntityKind::Account => &mut counted.accounts,
-            EntityKind::RecordingTemplate => &mut counted.recording_templates,
-            EntityKind::CallbackTemplate => &mut counted.callback_templates,
-            EntityKind::Domain => &mut counted.domains,
-            EntityKind::Binding => &mut counted.bindings,
-            EntityKind::Mix => &mut counted.mixes,
-        };
-        *place = count;
-    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    metrics.registry_loaded(now, &counted, registry.digest());
+    metrics.registry_loaded(now, &registry.entries(), registry.digest());
     metrics.set_domains(registry.domain_names().map(|name| name.as_str()));
     health.registry_loaded();
 }

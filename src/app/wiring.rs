@@ -1,7 +1,7 @@
 //! From the configuration's settings to what each part is built from.
 
 use super::Options;
-use crate::config::{Environment, Settings, StartFrom};
+use crate::config::{Environment, Settings};
 use crate::delivery::settings as delivery;
 use crate::domain::address::Refusal;
 use crate::domain::registry::Registry;
@@ -65,10 +65,7 @@ pub(super) fn delivery_settings(settings: &Settings) -> delivery::Settings {
         endpoint_concurrency: own.endpoint_concurrency,
         drain_timeout: own.drain_timeout,
         revoke_grace: own.revoke_grace,
-        start_from: match own.start_from {
-            StartFrom::Earliest => delivery::StartFrom::Earliest,
-            StartFrom::Latest => delivery::StartFrom::Latest,
-        },
+        start_from: own.start_from,
         replay_limit: own.replay_limit,
     }
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 
 pub(super) fn check(arguments: &CheckArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let path = &arguments.config.config;
-    let loaded = load::configuration(path)?;
+    let loaded = load::configuration_and_more(path)?;
     let settings = &loaded.settings;
     // The effective configuration is worth seeing also when the registry is wrong.
     if arguments.print {
@@ -121,5 +121,28 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Invalid);
         let lines = failure.lines();
         assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("registry.toml:")), "{lines:?}");
+    }
+
+    #[test]
+    fn a_wrong_configuration_does_not_hide_the_registrys_problems() {
+        let scene = Scene::new("both", "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ngroup = 5\n", &format!("{REGISTRY}fron = 1"));
+        let (result, out) = scene.check(true);
+        let lines = result.unwrap_err().lines();
+        assert!(lines.len() == 2 && lines[0].contains("callbackd.toml:3: kafka.group"), "{lines:?}");
+        assert!(lines[1].contains("registry.toml:") && lines[1].contains("fron"), "{lines:?}");
+        assert_eq!(out, "", "a wrong configuration has no effect to be printed");
+    }
+
+    #[test]
+    fn a_property_that_librdkafka_does_not_know_is_a_problem_with_its_line() {
+        let config = "[kafka.properties]\n\"client.id\" = \"c\"\n\"sasl.passwort\" = \"canary\"\n\"security.protocol\" = \"canary\"\n";
+        let scene = Scene::new("property", config, REGISTRY);
+        let failure = scene.check(true).0.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Invalid);
+        let lines = failure.lines();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].ends_with("callbackd.toml:3: kafka.properties.\"sasl.passwort\": no such property"), "{lines:?}");
+        assert!(lines[1].contains("callbackd.toml:4: kafka.properties.\"security.protocol\": "), "{lines:?}");
+        assert!(!lines.concat().contains("canary"), "{lines:?}");
     }
 }

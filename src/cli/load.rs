@@ -2,14 +2,27 @@
 
 use super::Failure;
 use crate::app;
-use crate::config::{self, Loaded, RegistrySource, Settings};
+use crate::config::{self, Examined, Loaded, RegistrySource, Settings};
+use crate::kafka::client::{self, ClientError};
 use crate::registry::{self, LoadedRegistry};
 use crate::source::{Environment, Problem};
 use std::path::Path;
 
 /// The configuration at `path` with the process's environment over it.
 pub(super) fn configuration(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    config::load(path, &Environment::of_process())
+    examine(path)?.finish()
+}
+
+/// As [`configuration`], for a command that reads the registry next: one that is refused brings the registry's problems along, so that
+/// people see all of them in one run.
+pub(super) fn configuration_and_more(path: &Path) -> Result<Loaded, Vec<Problem>> {
+    let examined = examine(path)?;
+    let more = if !examined.problems.is_empty() && examined.registry_is_known {
+        registry(path, &examined.loaded.settings).err().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    examined.finish().map_err(|problems| problems.into_iter().chain(more).collect())
 }
 
 /// The registry that `settings`, read from `path`, name.
@@ -25,7 +38,20 @@ pub(super) fn registry(path: &Path, settings: &Settings) -> Result<LoadedRegistr
 
 /// Both, for a command that needs nothing of them but that they are right.
 pub(super) fn both(path: &Path) -> Result<(Loaded, LoadedRegistry), Failure> {
-    let loaded = configuration(path)?;
+    let loaded = configuration_and_more(path)?;
     let registry = registry(path, &loaded.settings)?;
     Ok((loaded, registry))
+}
+
+/// The configuration, judged by librdkafka too.
+fn examine(path: &Path) -> Result<Examined, Vec<Problem>> {
+    let mut examined = config::examine(path, &Environment::of_process()).map_err(|problem| vec![problem])?;
+    for error in client::problems(&app::client_settings(&examined.loaded.settings)) {
+        let (name, message) = match &error {
+            ClientError::Property { name, cause } => (name.as_str(), (*cause).to_owned()),
+            ClientError::Create(cause) => ("", format!("librdkafka refuses them: {cause}")),
+        };
+        examined.add(examined.loaded.property_problem(name, message));
+    }
+    Ok(examined)
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
-    let loaded = load::configuration(config)?;
+    let loaded = load::configuration_and_more(config)?;
     logging::start(loaded.settings.log);
     let (stop, stopped) = watch::channel(Stop::No);
     watch_signals(stop)?;

@@ -8,6 +8,9 @@
 //!
 //! What was written is judged at once and as a whole: [`load`] yields every problem with file, line and key. Settings hold typed
 //! values only; nobody reads configuration text after this. The registry has a file and a room of its own.
+//!
+//! Whether librdkafka knows a property is not judged here, for that needs its client: whoever has one gets the place of the property from
+//! [`Loaded::property_problem`].
 
 mod effective;
 mod properties;
@@ -18,10 +21,11 @@ pub use crate::source::{Environment, Problem};
 pub use effective::{effective, per_process_notes};
 pub use settings::{
     AdminSettings, AdminToken, CircuitSettings, DeliverySettings, EgressSettings, KafkaSettings, LogFormat, LogLevel, LogSettings,
-    MetricsSettings, Property, PropertyValue, RegistrySettings, RegistrySource, Role, Settings, StartFrom,
+    MetricsSettings, Property, PropertyValue, RegistrySettings, RegistrySource, Role, Settings,
 };
 
-use crate::source::Document;
+use crate::source::{Document, key_part};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Variables with this prefix and `__` between levels override the file: `CALLBACKD_DELIVERY__MAX_IN_FLIGHT=64`.
@@ -34,6 +38,53 @@ pub struct Loaded {
     pub settings: Settings,
     /// For people, with file, line and key.
     pub warnings: Vec<String>,
+    /// File (or variable) and line of each Kafka property; of the table under the empty name.
+    places: BTreeMap<String, (String, Option<usize>)>,
+}
+
+impl Loaded {
+    /// A problem of the Kafka property `name`, or of all of them when it is empty, at the place where it was written.
+    #[must_use]
+    pub fn property_problem(&self, name: &str, message: String) -> Problem {
+        let key = property_key(name);
+        let (file, line) = self.places.get(name).or_else(|| self.places.get("")).cloned().unwrap_or_default();
+        Problem { file, line, key, message }
+    }
+}
+
+/// The path of the Kafka property `name`, or of the table when it is empty.
+fn property_key(name: &str) -> String {
+    let table = "kafka.properties";
+    if name.is_empty() { table.to_owned() } else { format!("{table}.{}", key_part(name)) }
+}
+
+/// A configuration that was read to its end, right or wrong.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What it says, with the default in the place of what is wrong: good for finding more problems, not for running.
+    pub loaded: Loaded,
+    /// Everything that is wrong with it, by file and line.
+    pub problems: Vec<Problem>,
+    /// Whether `loaded` names the registry that was meant: problems elsewhere leave it known.
+    pub registry_is_known: bool,
+}
+
+impl Examined {
+    /// Adds a problem that was found elsewhere; not one of a key that has a problem already.
+    pub fn add(&mut self, problem: Problem) {
+        if self.problems.iter().all(|known| known.key != problem.key) {
+            self.problems.push(problem);
+            self.problems.sort();
+        }
+    }
+
+    /// The configuration, if nothing is wrong with it.
+    ///
+    /// # Errors
+    /// Every problem at once, by file and line.
+    pub fn finish(self) -> Result<Loaded, Vec<Problem>> {
+        if self.problems.is_empty() { Ok(self.loaded) } else { Err(self.problems) }
+    }
 }
 
 /// Reads the configuration file at `path`, lays the variables of `environment` over it and checks the whole.
@@ -41,8 +92,15 @@ pub struct Loaded {
 /// # Errors
 /// Every problem at once, by file and line; a file that cannot be read or is not TOML stands alone.
 pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
-    let document = Document::read(path).0.map_err(|problem| vec![problem])?;
-    read::read(document, environment)
+    examine(path, environment).map_err(|problem| vec![problem])?.finish()
+}
+
+/// As [`load`], but tells also what the configuration says apart from its problems.
+///
+/// # Errors
+/// The file cannot be read or is not TOML.
+pub fn examine(path: &Path, environment: &Environment) -> Result<Examined, Problem> {
+    Ok(read::read(Document::read(path).0?, environment))
 }
 
 /// As [`load`], from `text` as the content of the file at `path`.
@@ -50,8 +108,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Vec<Proble
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
-    let document = Document::parse(path, text).map_err(|problem| vec![problem])?;
-    read::read(document, environment)
+    read::read(Document::parse(path, text).map_err(|problem| vec![problem])?, environment).finish()
 }
 
 #[cfg(test)]

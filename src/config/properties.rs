@@ -1,7 +1,7 @@
 //! `[kafka.properties]`: any librdkafka property that the daemon does not own, size and fetch settings within what its guarantees need.
 
 use super::{Property, PropertyValue};
-use crate::source::{Fields, Item, Secret};
+use crate::source::{Fields, Item, Secret, key_part};
 
 /// Properties that the daemon sets itself, with what to use instead. Aliases of librdkafka are here too.
 const OWNED: [(&str, &str); 15] = [
@@ -37,11 +37,52 @@ const BOUNDS: [(&str, i64, i64, &str); 7] = [
     ("queue.buffering.max.kbytes", 32 * 1024, 2_147_483_647, "requeues wait there while the broker is away"),
 ];
 
-/// Parts of names whose values are secrets however they were given.
-const SECRET_PARTS: [&str; 6] = ["password", "secret", "key.pem", "oauthbearer.config", "private.key", "assertion"];
+/// Properties whose values may be shown: none of them can be a secret. All others, and misspelt names with them, are redacted.
+const HARMLESS: [&str; 37] = [
+    "api.version.request",
+    "batch.num.messages",
+    "broker.address.family",
+    "check.crcs",
+    "client.dns.lookup",
+    "client.id",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "debug",
+    "enable.random.seed",
+    "enable.ssl.certificate.verification",
+    "group.instance.id",
+    "log.connection.close",
+    "log.queue",
+    "log.thread.name",
+    "log_level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "metadata.recovery.strategy",
+    "queue.buffering.backpressure.threshold",
+    "retries",
+    "sasl.kerberos.service.name",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.method",
+    "security.protocol",
+    "socket.max.fails",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.cipher.suites",
+    "ssl.crl.location",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
 
-fn is_secret(name: &str) -> bool {
-    SECRET_PARTS.iter().any(|part| name.contains(part))
+/// Ends of names of times, sizes, numbers and switches: harmless too.
+const HARMLESS_ENDS: [&str; 6] = [".ms", ".bytes", ".kbytes", ".messages", ".enable", ".size"];
+
+fn is_harmless(name: &str) -> bool {
+    HARMLESS.contains(&name) || HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Reads the table, in the order of the names.
@@ -55,8 +96,8 @@ pub(super) fn read(fields: &Fields<'_>) -> Vec<Property> {
         let Some(property) = properties.iter().find(|property| property.name == name) else { continue };
         match property.value.expose().trim().parse::<i64>() {
             Ok(number) if (least..=most).contains(&number) => {}
-            Ok(_) => fields.problem(name, format!("must be from {least} to {most}: {why}")),
-            Err(_) => fields.problem(name, "must be a whole number"),
+            Ok(_) => fields.problem(&key_part(name), format!("must be from {least} to {most}: {why}")),
+            Err(_) => fields.problem(&key_part(name), "must be a whole number"),
         }
     }
     properties
@@ -76,7 +117,7 @@ fn property(name: &str, item: &Item<'_>) -> Option<Property> {
         PropertyValue::Secret(Secret::new(text.to_owned()))
     } else {
         let text = item.scalar()?;
-        if is_secret(name) { PropertyValue::Secret(Secret::new(text)) } else { PropertyValue::Plain(text) }
+        if is_harmless(name) { PropertyValue::Plain(text) } else { PropertyValue::Secret(Secret::new(text)) }
     };
     if value.expose().contains('\0') {
         item.problem("must not contain a null character");

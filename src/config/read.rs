@@ -1,9 +1,11 @@
 //! From a located document to settings: types, ranges, defaults, and what contradicts itself.
 
 use super::{
-    AdminSettings, AdminToken, CircuitSettings, DeliverySettings, EgressSettings, Environment, KafkaSettings, Loaded, LogFormat, LogLevel,
-    LogSettings, MetricsSettings, Problem, RegistrySettings, RegistrySource, Role, Settings, StartFrom, VARIABLE_PREFIX, properties,
+    AdminSettings, AdminToken, CircuitSettings, DeliverySettings, EgressSettings, Environment, Examined, KafkaSettings, Loaded, LogFormat,
+    LogLevel, LogSettings, MetricsSettings, Problem, RegistrySettings, RegistrySource, Role, Settings, VARIABLE_PREFIX, properties,
+    property_key,
 };
+use crate::delivery::settings::StartFrom;
 use crate::domain::address::AddressPolicy;
 use crate::domain::tier::Tiers;
 use crate::source::{Document, Fields, Item, Reading};
@@ -21,8 +23,8 @@ const PAUSE: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 const LEAST_BYTES: u64 = 1 << 20;
 const SECTIONS: [&str; 7] = ["KAFKA", "REGISTRY", "DELIVERY", "EGRESS", "METRICS", "ADMIN", "LOG"];
 
-/// Reads `document` under `environment`.
-pub(super) fn read(mut document: Document, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
+/// Reads `document` under `environment`, to its end whatever is wrong.
+pub(super) fn read(mut document: Document, environment: &Environment) -> Examined {
     let misplaced = document.overlay(environment, VARIABLE_PREFIX, "kafka.properties");
     let reading = Reading::new(&document, environment);
     let root = reading.root();
@@ -39,18 +41,27 @@ pub(super) fn read(mut document: Document, environment: &Environment) -> Result<
     if settings.metrics.listen == settings.admin.listen && settings.metrics.listen.port() != 0 {
         reading.problem("admin.listen", "is the same address as metrics.listen");
     }
+    let file_is_given = root.fields("registry").get("file").is_some();
     root.done();
     let mut warnings = single_underscores(environment);
     warnings.extend(reading.warnings());
-    match reading.finish() {
-        Ok(()) if misplaced.is_empty() => Ok(Loaded { settings, warnings }),
-        Ok(()) => Err(misplaced),
-        Err(mut problems) => {
-            problems.extend(misplaced);
-            problems.sort();
-            Err(problems)
-        }
-    }
+    let mut problems = reading.finish().err().unwrap_or_default();
+    problems.extend(misplaced);
+    problems.sort();
+    let registry_is_known = registry_is_known(&problems, file_is_given);
+    let names = settings.kafka.properties.iter().map(|property| property.name.clone()).chain([String::new()]);
+    let places = names.map(|name| (name.clone(), document.locate(&property_key(&name)))).collect();
+    Examined { loaded: Loaded { settings, warnings, places }, problems, registry_is_known }
+}
+
+/// Whether problems leave no doubt where the registry is: where its file is not given, an unknown key may be meant for it.
+fn registry_is_known(problems: &[Problem], file_is_given: bool) -> bool {
+    let doubtful = |key: &str| match key.split_once('.') {
+        Some(("registry", rest)) => matches!(rest, "file" | "topic") || !file_is_given && rest != "templates_per_account",
+        Some(_) => false,
+        None => key == "registry" || !file_is_given && !SECTIONS.contains(&&*key.to_ascii_uppercase()),
+    };
+    !problems.iter().any(|problem| doubtful(&problem.key))
 }
 
 /// Variables that look like an override with one underscore where two belong: they are not read.

@@ -1,5 +1,6 @@
 //! Settings, typed and checked: what the file and the environment say together.
 
+use crate::delivery::settings::StartFrom;
 use crate::domain::address::AddressPolicy;
 use crate::domain::tier::Tiers;
 use crate::source::Secret;
@@ -58,7 +59,7 @@ pub struct Property {
     pub value: PropertyValue,
 }
 
-/// A property's value; secret when it came by reference or its name says so (`sasl.password`, `ssl.key.pem`, …).
+/// A property's value; secret when it came by reference, or unless its name is known to be harmless (`security.protocol`, `linger.ms`, …).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PropertyValue {
     /// May be shown.
@@ -117,29 +118,6 @@ pub struct DeliverySettings {
     pub circuit: CircuitSettings,
     /// How often one event may be replayed, 0–1000.
     pub replay_limit: u32,
-}
-
-/// Where a source topic without a commit starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartFrom {
-    /// With the oldest record.
-    Earliest,
-    /// With what comes from now on.
-    Latest,
-}
-
-impl StartFrom {
-    /// Every choice.
-    pub const ALL: [Self; 2] = [Self::Earliest, Self::Latest];
-
-    /// As written.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Earliest => "earliest",
-            Self::Latest => "latest",
-        }
-    }
 }
 
 /// `delivery.circuit`.

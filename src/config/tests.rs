@@ -224,38 +224,41 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         ("[kafka]\nsource_topics = ['a', 'a']", &["c.toml:2: kafka.source_topics[1]: \"a\" is listed twice"]),
         ("[kafka.properties]\n'acks' = 1", &["c.toml:2: kafka.properties.acks: the daemon owns this property: a requeue must be durable"]),
-        ("[kafka.properties]\n'group.id' = 'x'", &["c.toml:2: kafka.properties.group.id: the daemon owns this property: set kafka.group"]),
+        (
+            "[kafka.properties]\n'group.id' = 'x'",
+            &["c.toml:2: kafka.properties.\"group.id\": the daemon owns this property: set kafka.group"],
+        ),
         (
             "[kafka.properties]\n'fetch.queue.backoff.ms' = 11",
             &[
-                "c.toml:2: kafka.properties.fetch.queue.backoff.ms: must be from 0 to 10: a longer rest delays every record of a full partition",
+                "c.toml:2: kafka.properties.\"fetch.queue.backoff.ms\": must be from 0 to 10: a longer rest delays every record of a full partition",
             ],
         ),
         (
             "[kafka.properties]\n'message.max.bytes' = 1000000",
             &[
-                "c.toml:2: kafka.properties.message.max.bytes: must be from 1114124 to 1000000000: a legal source record with our headers must fit",
+                "c.toml:2: kafka.properties.\"message.max.bytes\": must be from 1114124 to 1000000000: a legal source record with our headers must fit",
             ],
         ),
         (
             "[kafka.properties]\n'queue.buffering.max.kbytes' = '1k'",
-            &["c.toml:2: kafka.properties.queue.buffering.max.kbytes: must be a whole number"],
+            &["c.toml:2: kafka.properties.\"queue.buffering.max.kbytes\": must be a whole number"],
         ),
         (
             "[kafka.properties]\n'ssl.x' = []",
             &[
-                "c.toml:2: kafka.properties.ssl.x: expected a string, a number, a boolean or a reference such as { file = \"…\" }, found a list",
+                "c.toml:2: kafka.properties.\"ssl.x\": expected a string, a number, a boolean or a reference such as { file = \"…\" }, found a list",
             ],
         ),
         (
             "[kafka.properties]\n'sasl.password' = { file = 'no/such' }",
-            &["c.toml:2: kafka.properties.sasl.password.file: no/such cannot be read: No such file or directory (os error 2)"],
+            &["c.toml:2: kafka.properties.\"sasl.password\".file: no/such cannot be read: No such file or directory (os error 2)"],
         ),
         (
             "[kafka.properties]\n'sasl.password' = { fil = 'x' }",
             &[
-                "c.toml:2: kafka.properties.sasl.password: give exactly one of file, env and value",
-                "c.toml:2: kafka.properties.sasl.password.fil: unknown key; known here: env, file, value",
+                "c.toml:2: kafka.properties.\"sasl.password\": give exactly one of file, env and value",
+                "c.toml:2: kafka.properties.\"sasl.password\".fil: unknown key; known here: env, file, value",
             ],
         ),
         ("[registry]\nfile = 'r'\ntopic = true", &["c.toml:3: registry.topic: give either file or topic = true"]),
@@ -356,10 +359,89 @@ fn every_owned_property_is_refused() {
     ] {
         let found = problems(&format!("[kafka.properties]\n'{name}' = 'x'"), &[]);
         assert!(
-            found.len() == 1 && found[0].starts_with(&format!("c.toml:2: kafka.properties.{name}: the daemon owns this property")),
+            found.len() == 1 && found[0].starts_with(&format!("c.toml:2: {}: the daemon owns this property", property_key(name))),
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn only_properties_known_to_be_harmless_are_shown() {
+    // (property, whether its value is shown)
+    let table = [
+        ("security.protocol", true),
+        ("sasl.mechanism", true),
+        ("client.id", true),
+        ("compression.type", true),
+        ("session.timeout.ms", true),
+        ("fetch.min.bytes", true),
+        ("queued.min.messages", true),
+        ("socket.keepalive.enable", true),
+        ("ssl.ca.location", true),
+        ("sasl.username", false),
+        ("sasl.password", false),
+        ("sasl.passwort", false),
+        ("ssl.key.pem", false),
+        ("sasl.oauthbearer.config", false),
+        ("no.such.thing", false),
+    ];
+    for (name, shown) in table {
+        let settings = settings(&format!("[kafka.properties]\n'{name}' = 'canary'"), &[]);
+        assert_eq!(effective(&settings).contains("canary"), shown, "{name}");
+        assert_eq!(format!("{settings:?}").contains("canary"), shown, "{name}");
+        let referred = self::settings(&format!("[kafka.properties]\n'{name}' = {{ env = 'X' }}"), &[("X", "canary")]);
+        assert!(!effective(&referred).contains("canary") && !format!("{referred:?}").contains("canary"), "{name} by reference");
+    }
+}
+
+#[test]
+fn a_problem_of_a_property_names_the_place_where_it_was_written() {
+    let text = "[kafka]\ngroup = 'g'\n[kafka.properties]\n\n'sasl.passwort' = 'x'\nacl = 1\n'client.id' = 'c'";
+    let variables = environment(&[("CALLBACKD_KAFKA__PROPERTIES__CLIENT_ID", "mine")]);
+    let loaded = parse(Path::new("c.toml"), text, &variables).unwrap();
+    for (name, expected) in [
+        ("sasl.passwort", "c.toml:5: kafka.properties.\"sasl.passwort\": is wrong"),
+        ("acl", "c.toml:6: kafka.properties.acl: is wrong"),
+        ("client.id", "CALLBACKD_KAFKA__PROPERTIES__CLIENT_ID: kafka.properties.\"client.id\": is wrong"),
+        ("", "c.toml:3: kafka.properties: is wrong"),
+    ] {
+        assert_eq!(loaded.property_problem(name, "is wrong".into()).to_string(), expected);
+    }
+}
+
+#[test]
+fn a_wrong_configuration_still_tells_its_registry_unless_that_is_in_doubt() {
+    let table: [(&str, Option<&str>); 10] = [
+        ("[kafka]\ngroup = 5", Some("registry.toml")),
+        ("log = 1", Some("registry.toml")),
+        ("[kafka]\ngroup = 5\n[registry]\nfile = 'r'", Some("r")),
+        ("[registry]\nfile = 'r'\ntemplates_per_account = 0", Some("r")),
+        ("[registry]\nfile = 'r'\ncolour = 1", Some("r")),
+        ("[registry]\nfile = 5", None),
+        ("[registry]\nfiel = 'r'", None),
+        ("[registry]\nfile = 'r'\ntopic = true", None),
+        ("registry = 'r'", None),
+        ("[registri]\nfile = 'r'", None),
+    ];
+    for (text, expected) in table {
+        let document = Document::parse(Path::new("c.toml"), text).unwrap();
+        let examined = read::read(document, &Environment::default());
+        assert!(!examined.problems.is_empty(), "{text}");
+        let named = examined.registry_is_known.then_some(examined.loaded.settings.registry.source);
+        assert_eq!(named, expected.map(|path| RegistrySource::File(path.into())), "{text}");
+    }
+}
+
+#[test]
+fn a_problem_found_elsewhere_is_put_in_its_line_and_told_once_per_key() {
+    let document = Document::parse(Path::new("c.toml"), "[kafka.properties]\n'no.such' = 1\n'acks' = 1\n[log]\nlevel = 1").unwrap();
+    let mut examined = read::read(document, &Environment::default());
+    for message in ["no such property", "again"] {
+        examined.add(examined.loaded.property_problem("no.such", message.into()));
+    }
+    let told: Vec<String> = examined.finish().unwrap_err().iter().map(Problem::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], "c.toml:2: kafka.properties.\"no.such\": no such property");
 }
 
 #[test]

@@ -245,7 +245,7 @@ impl<C: Clock> Engine<C> {
         }
         match catch_unwind(AssertUnwindSafe(|| sort::chain(&record, ticket.assignment.class))) {
             Ok(chain) => self.route(ticket, record, chain),
-            Err(_) => self.fault(ticket, record, sort::bare_chain),
+            Err(_) => self.fault(ticket, &record, sort::bare_chain),
         }
     }
 
@@ -309,7 +309,7 @@ impl<C: Clock> Engine<C> {
                 }
                 self.bury(ticket, &record, Chain { domain, ..chain }, reason, &detail);
             }
-            Err(_) => self.fault(ticket, record, |_| chain),
+            Err(_) => self.fault(ticket, &record, |_| chain),
         }
     }
 
@@ -374,7 +374,7 @@ impl<C: Clock> Engine<C> {
             Err(_) => {
                 self.free_place(&callback, true);
                 let Callback { ticket, record, chain, .. } = *callback;
-                self.fault(ticket, record, |_| chain);
+                self.fault(ticket, &record, |_| chain);
             }
         }
     }
@@ -447,20 +447,24 @@ impl<C: Clock> Engine<C> {
                 self.requeue(ticket, record, chain, due, RequeueReason::Retry);
             }
             Next::Bury(reason) => {
-                let detail = format!("{} attempts, the last one: {}", chain.attempts, chain.last_outcome.map_or_else(String::new, |m| m.to_string()));
+                let detail = format!(
+                    "{} attempts, the last one: {}",
+                    chain.attempts,
+                    chain.last_outcome.map_or_else(String::new, |m| m.to_string())
+                );
                 self.bury(ticket, record, chain, reason, &detail);
             }
         }
     }
 
     /// A panic of ours on the way of `record`: an attempt with outcome `internal`, by the default policy.
-    fn fault(&mut self, ticket: Ticket, record: Record, chain: impl FnOnce(&Record) -> Chain) {
-        let mut chain = chain(&record);
+    fn fault(&mut self, ticket: Ticket, record: &Record, chain: impl FnOnce(&Record) -> Chain) {
+        let mut chain = chain(record);
         warn!(event_id = %chain.id, topic = %record.position.topic, partition = record.position.partition, offset = record.position.offset, "a fault of ours while this record was handled counts as an attempt");
         self.metrics.attempt(AttemptResult::Internal, Duration::ZERO);
         let now = self.clock.now();
         chain.attempted(now, now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
-        self.retry(&Policy::css(), ticket, &record, chain, None);
+        self.retry(&Policy::css(), ticket, record, chain, None);
     }
 
     // --- settling

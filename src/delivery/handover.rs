@@ -1,8 +1,8 @@
 //! What intake threads and the engine hand to each other.
 
-use crate::domain::class::Class;
 use super::ports::Refused;
 use super::settle::Settlement;
+use crate::domain::class::Class;
 use crate::domain::record::Record;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -76,10 +76,8 @@ pub struct Context<C> {
 
 /// Runs until drained or fatal.
 pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
-    let budget = Budget::new(
-        context.class.share(context.settings.max_records()),
-        context.class.share(context.settings.max_in_flight_bytes),
-    );
+    let budget =
+        Budget::new(context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
     let heartbeat = context.health.heartbeat(&format!("intake-{}", context.class));
     let now = context.clock.monotonic();
     let mut thread = Thread {

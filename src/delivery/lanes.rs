@@ -6,8 +6,8 @@
 //! tier: alone in its class it waits without bound (the class's budget stalls intake), and beside others it may hold
 //! three halves of an equal share of that budget. So one slow endpoint can never hold all the memory of its class.
 
-use crate::domain::class::Class;
 use super::lane::{Lane, Terms};
+use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

@@ -111,9 +111,10 @@ impl Partition {
                 tracker.seen(start.at());
                 (tracker, fault)
             }
-            (_, Start::Committed(at) | Start::Earliest(at) | Start::Latest(at) | Start::BelowStart { at, .. } | Start::AboveEnd { at, .. }) => {
-                (Tracker::start(at), None)
-            }
+            (
+                _,
+                Start::Committed(at) | Start::Earliest(at) | Start::Latest(at) | Start::BelowStart { at, .. } | Start::AboveEnd { at, .. },
+            ) => (Tracker::start(at), None),
         };
         let name = assigned.partition.clone();
         let delay = match class {
@@ -262,15 +263,18 @@ mod tests {
             (Some((4, "")), true, Fresh, Earliest, Start::BelowStart { at: 10, lost: 6 }),
             (Some((91, "")), true, Retry, Earliest, Start::AboveEnd { at: 10, repeats: 80 }),
         ] {
-            assert_eq!(Start::decide(&assigned("t", committed, has, 10, 90), class, from), expected, "{committed:?} {has} {class} {from:?}");
+            assert_eq!(
+                Start::decide(&assigned("t", committed, has, 10, 90), class, from),
+                expected,
+                "{committed:?} {has} {class} {from:?}"
+            );
         }
     }
 
     #[test]
     fn a_head_is_released_at_append_time_plus_the_delay_in_the_topics_name_and_nothing_else() {
         let topic = "callbackd.retry.5s";
-        let (mut partition, fault) =
-            Partition::begin(&assigned(topic, None, false, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
+        let (mut partition, fault) = Partition::begin(&assigned(topic, None, false, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
         assert_eq!(fault, None);
         assert!(matches!(partition.take(record(topic, 0, 1_000), UnixMillis(1_000)).0, Taken::Held));
         assert!(matches!(partition.take(record(topic, 1, 1_500), UnixMillis(1_500)).0, Taken::Held));

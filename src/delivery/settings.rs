@@ -13,6 +13,20 @@ pub enum StartFrom {
     Latest,
 }
 
+impl StartFrom {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Earliest, Self::Latest];
+
+    /// As written in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Latest => "latest",
+        }
+    }
+}
+
 /// Delivery settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -57,7 +57,10 @@ impl Departure {
     pub fn bury(record: &Record, chain: &Chain, topic: &Arc<str>, reason: Reason, detail: &str, now: UnixMillis) -> (Self, bool) {
         let (headers, dropped) = chain.dead_letter_headers(record, reason, detail, now);
         let topic = Arc::clone(topic);
-        (Self { record: NewRecord { topic, key: record.key.clone(), value: record.value.clone(), headers }, kind: Kind::DeadLettered }, dropped)
+        (
+            Self { record: NewRecord { topic, key: record.key.clone(), value: record.value.clone(), headers }, kind: Kind::DeadLettered },
+            dropped,
+        )
     }
 
     /// Appends and waits for the broker.

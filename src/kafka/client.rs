@@ -2,13 +2,15 @@
 //!
 //! Three layers, later ones win: our defaults, the operator's `[kafka.properties]`, then what the daemon owns because a guarantee hangs
 //! on it (commits by hand, acknowledgement by all replicas, …). Sizes and fetch settings are the operator's within bounds. The config
-//! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record.
+//! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record. A
+//! property that only the other kind of client knows is left out: librdkafka would warn of it at every start.
 
 use crate::domain::class::Class;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::BaseProducer;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +29,72 @@ const BATCH_BYTES: usize = 1_000_000;
 
 /// `fetch.max.bytes`, one fetch answer: between 4 and 8 MiB (design §15).
 const FETCH_BYTES: (usize, usize) = (4 * 1024 * 1024, 8 * 1024 * 1024);
+
+/// Properties that mean nothing to producers (scope C in librdkafka's list): each would be a warning at every start.
+const OF_CONSUMERS: [&str; 31] = [
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "check.crcs",
+    "consume.callback.max.messages",
+    "coordinator.query.interval.ms",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "offset.store.method",
+    "offset.store.path",
+    "offset.store.sync.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
+];
+
+/// Properties that mean nothing to consumers (scope P).
+const OF_PRODUCERS: [&str; 27] = [
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "delivery.report.only.error",
+    "delivery.timeout.ms",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "linger.ms",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "msg_order_cmp",
+    "partitioner",
+    "produce.offset.report",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "queuing.strategy",
+    "request.required.acks",
+    "request.timeout.ms",
+    "retries",
+    "sticky.partitioning.linger.ms",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
 
 /// What every Kafka client of the daemon is made from. `Debug` prints the names of properties, never their values.
 #[derive(Clone)]
@@ -131,15 +199,18 @@ impl ClientSettings {
             Class::Fresh => "10000",
             Class::Retry | Class::Replay => "2000",
         };
-        let mut config = self.layered(&[
-            ("session.timeout.ms", "10000"),
-            ("heartbeat.interval.ms", "3000"),
-            ("queued.min.messages", prefetch),
-            ("queued.max.messages.kbytes", "16384"),
-            ("fetch.queue.backoff.ms", "10"),
-            ("fetch.max.bytes", "8388608"),
-            ("topic.metadata.refresh.interval.ms", "10000"),
-        ]);
+        let mut config = self.layered(
+            &OF_PRODUCERS,
+            &[
+                ("session.timeout.ms", "10000"),
+                ("heartbeat.interval.ms", "3000"),
+                ("queued.min.messages", prefetch),
+                ("queued.max.messages.kbytes", "16384"),
+                ("fetch.queue.backoff.ms", "10"),
+                ("fetch.max.bytes", "8388608"),
+                ("topic.metadata.refresh.interval.ms", "10000"),
+            ],
+        );
         own(
             &mut config,
             &[
@@ -162,7 +233,7 @@ impl ClientSettings {
     /// a millisecond buys shared requests when many are parked at once.
     #[must_use]
     pub fn outbox(&self) -> ClientConfig {
-        let mut config = self.layered(&[("linger.ms", "1")]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1")]);
         self.own_producer(&mut config);
         own(&mut config, &[("message.timeout.ms", "0")]);
         config
@@ -172,7 +243,7 @@ impl ClientSettings {
     #[must_use]
     pub fn transactional(&self, transactional_id: &str) -> ClientConfig {
         // librdkafka wants message.timeout.ms ≤ transaction.timeout.ms: a transaction that hangs is aborted and done again.
-        let mut config = self.layered(&[("linger.ms", "1"), ("transaction.timeout.ms", "60000")]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000")]);
         self.own_producer(&mut config);
         own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000")]);
         config
@@ -191,17 +262,18 @@ impl ClientSettings {
     /// brokers with automatic creation create it, with the wrong settings.
     #[must_use]
     pub fn plain(&self) -> ClientConfig {
-        let mut config = self.layered(&[]);
+        let mut config = self.layered(&OF_PRODUCERS, &[]);
         config.remove("group.instance.id");
         own(&mut config, &[("isolation.level", "read_committed")]);
         config
     }
 
-    fn layered(&self, defaults: &[(&str, &str)]) -> ClientConfig {
+    /// Our defaults and the operator's properties over them, but for those of the `foreign` kind of client.
+    fn layered(&self, foreign: &[&str], defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         own(&mut config, &[("client.id", "callbackd"), ("log.connection.close", "false"), ("reconnect.backoff.max.ms", "2000")]);
         own(&mut config, defaults);
-        for (name, value) in &self.properties {
+        for (name, value) in self.properties.iter().filter(|(name, _)| !foreign.contains(&name.as_str())) {
             config.set(name.as_str(), value.as_str());
         }
         own(&mut config, &[("bootstrap.servers", &self.brokers.join(",")), ("allow.auto.create.topics", "false")]);
@@ -263,6 +335,29 @@ fn at_most(config: &mut ClientConfig, name: &str, ceiling: usize) {
     }
 }
 
+/// What librdkafka has against the operator's properties: every single one that it does not know or whose value it refuses, else what keeps
+/// clients from being made of all of them. Asks no broker.
+#[must_use]
+pub fn problems(settings: &ClientSettings) -> Vec<ClientError> {
+    let alone =
+        |(name, value): (&String, &String)| ClientConfig::new().set(name, value).create_native_config().err().map(ClientError::from);
+    let mut found: Vec<ClientError> = settings.properties.iter().filter_map(alone).collect();
+    if settings.properties.is_empty() || !found.is_empty() {
+        return found;
+    }
+    // Without brokers and group, nothing is dialled and nothing joined.
+    let apart = |mut config: ClientConfig| {
+        config.remove("bootstrap.servers");
+        config.remove("group.id");
+        config
+    };
+    let consumer = make::<_, BaseConsumer<PlainContext>>(&apart(settings.consumer(Class::Fresh)), PlainContext::default()).err();
+    let producer = apart(settings.outbox()).create::<BaseProducer>().map_err(ClientError::from).err();
+    found.extend(consumer.into_iter().chain(producer));
+    found.dedup();
+    found
+}
+
 /// Makes a client; an error never holds a property's value.
 ///
 /// # Errors
@@ -321,8 +416,10 @@ impl ConsumerContext for PlainContext {}
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use rdkafka::consumer::BaseConsumer;
-    use rdkafka::producer::BaseProducer;
+    use rdkafka::message::DeliveryResult;
+    use rdkafka::producer::ProducerContext;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     pub(crate) fn settings(brokers: &str) -> ClientSettings {
         ClientSettings {
@@ -445,5 +542,101 @@ pub(crate) mod tests {
             panic!("an unknown property was accepted")
         };
         assert_eq!(error, ClientError::Property { name: "no.such.thing".into(), cause: "no such property" });
+    }
+
+    #[test]
+    fn every_property_that_librdkafka_refuses_is_told_without_its_value() {
+        let cause = "its value is not valid, or not supported by this build";
+        let property = |name: &str, cause| ClientError::Property { name: name.into(), cause };
+        type Row<'a> = (&'a [(&'a str, &'a str)], Vec<ClientError>);
+        let table: [Row<'_>; 4] = [
+            (&[], vec![]),
+            (&[("linger.ms", "7"), ("session.timeout.ms", "6000"), ("sasl.password", "canary")], vec![]),
+            (
+                &[("sasl.passwort", "canary"), ("compression.type", "canary"), ("no.such.thing", "canary")],
+                vec![
+                    property("compression.type", cause),
+                    property("no.such.thing", "no such property"),
+                    property("sasl.passwort", "no such property"),
+                ],
+            ),
+            (&[("fetch.min.bytes", "canary")], vec![property("fetch.min.bytes", cause)]),
+        ];
+        for (properties, expected) in table {
+            assert_eq!(problems(&with(properties)), expected, "{properties:?}");
+        }
+        let asked = Instant::now();
+        let together = problems(&with(&[("security.protocol", "SSL"), ("ssl.ca.location", "/no/such/file.pem")]));
+        assert!(matches!(&together[..], [ClientError::Create(cause)] if cause.contains("ssl.ca.location")), "{together:?}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "nothing is waited for");
+    }
+
+    /// Keeps what librdkafka logs.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl ClientContext for Heard {
+        fn log(&self, _: RDKafkaLogLevel, _: &str, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    impl ConsumerContext for Heard {}
+
+    impl ProducerContext for Heard {
+        type DeliveryOpaque = ();
+        fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+    }
+
+    impl Heard {
+        /// The warnings that came when a producer was made of `config`: they lie in its queue when it is there.
+        fn by_producer(config: &ClientConfig) -> Result<Vec<String>, ClientError> {
+            let heard = Self::default();
+            let producer: BaseProducer<Self> = make(config, heard.clone())?;
+            for _ in 0..20 {
+                producer.poll(Duration::ZERO);
+            }
+            Ok(heard.ignored())
+        }
+
+        fn by_consumer(config: &ClientConfig) -> Result<Vec<String>, ClientError> {
+            let heard = Self::default();
+            let consumer: BaseConsumer<Self> = make(config, heard.clone())?;
+            (0..20).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+            Ok(heard.ignored())
+        }
+
+        fn ignored(&self) -> Vec<String> {
+            self.0.lock().unwrap().iter().filter(|line| line.contains("will be ignored")).cloned().collect()
+        }
+    }
+
+    #[test]
+    fn no_client_is_given_a_property_that_only_the_other_kind_knows() {
+        // Any value that librdkafka takes will do.
+        let value = |name: &str| {
+            let words = ["100", "true", "gzip", "latest", "range", "classic", "fifo", "file", "read_committed", "random"];
+            words.into_iter().find(|word| ClientConfig::new().set(name, *word).create_native_config().is_ok())
+        };
+        let all: Vec<(&str, &str)> = OF_CONSUMERS.iter().chain(&OF_PRODUCERS).filter_map(|name| Some((*name, value(name)?))).collect();
+        assert!(all.len() > 50, "{all:?}");
+        let alone = |mine: &[&str]| with(&all.iter().copied().filter(|(name, _)| mine.contains(name)).collect::<Vec<_>>());
+        let settings = alone(&OF_PRODUCERS);
+        for config in [settings.consumer(Class::Fresh), settings.reader("g.replay-job.0"), settings.plain()] {
+            assert_eq!(Heard::by_consumer(&config), Ok(vec![]));
+        }
+        let settings = alone(&OF_CONSUMERS);
+        for config in [settings.outbox(), settings.transactional("g.replay-job.0")] {
+            assert_eq!(Heard::by_producer(&config), Ok(vec![]));
+        }
+        // Without this care librdkafka does tell, of each by itself.
+        for (name, value) in all {
+            let mut raw = ClientConfig::new();
+            raw.set(name, value).set_log_level(RDKafkaLogLevel::Info);
+            let told = if OF_CONSUMERS.contains(&name) { Heard::by_producer(&raw) } else { Heard::by_consumer(&raw) };
+            // Two cannot be set alone to just any value: no client is made.
+            let refused = matches!(name, "group.protocol.type" | "partition.assignment.strategy") && told.is_err();
+            assert!(refused || told.as_ref().is_ok_and(|told| told.len() == 1), "{name}: {told:?}");
+        }
     }
 }

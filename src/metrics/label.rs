@@ -5,6 +5,7 @@ use crate::domain::address::Refusal;
 use crate::domain::binding::Skip;
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
+use crate::domain::registry::EntityKind;
 use crate::domain::requeue::RequeueReason;
 use crate::domain::verdict::AttemptResult;
 
@@ -100,67 +101,15 @@ impl KafkaErrorKind {
     }
 }
 
-/// What a registry holds: the label `kind` of `callbackd_registry_entries`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum EntryKind {
-    Account,
-    RecordingTemplate,
-    CallbackTemplate,
-    Domain,
-    Binding,
-    Mix,
-}
-
-impl EntryKind {
-    const ALL: [Self; 6] = [Self::Account, Self::RecordingTemplate, Self::CallbackTemplate, Self::Domain, Self::Binding, Self::Mix];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::RecordingTemplate => "recording_template",
-            Self::CallbackTemplate => "callback_template",
-            Self::Domain => "domain",
-            Self::Binding => "binding",
-            Self::Mix => "mix",
-        }
-    }
-}
-
 label!(SettledAs);
 label!(Class);
 label!(KafkaErrorKind);
-label!(EntryKind);
+label!(EntityKind);
 label!(AttemptResult);
 label!(Reason);
 label!(RequeueReason);
-
-impl Label for Refusal {
-    const ALL: &'static [Self] = &[Self::Address, Self::Metadata, Self::Name, Self::Url];
-    fn index(self) -> usize {
-        self as usize
-    }
-    fn text(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Metadata => "metadata",
-            Self::Name => "name",
-            Self::Url => "url",
-        }
-    }
-}
-
-impl Label for Skip {
-    const ALL: &'static [Self] = &[Self::NoCallbackTemplate, Self::NoUrl];
-    fn index(self) -> usize {
-        self as usize
-    }
-    fn text(self) -> &'static str {
-        match self {
-            Self::NoCallbackTemplate => "no_callback_template",
-            Self::NoUrl => "no_url",
-        }
-    }
-}
+label!(Refusal);
+label!(Skip);
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +127,7 @@ mod tests {
         in_order::<SettledAs>();
         in_order::<Class>();
         in_order::<KafkaErrorKind>();
-        in_order::<EntryKind>();
+        in_order::<EntityKind>();
         in_order::<AttemptResult>();
         in_order::<Reason>();
         in_order::<RequeueReason>();

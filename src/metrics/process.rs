@@ -2,32 +2,15 @@
 
 use super::events::seconds;
 use super::family::{self, Closed, whole};
-use super::label::EntryKind;
+use crate::domain::registry::EntityKind;
 use crate::domain::time::UnixMillis;
 use prometheus::{Error, Gauge, IntGauge, Registry};
-
-/// How many entries a loaded registry holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RegistryEntries {
-    /// Accounts.
-    pub accounts: usize,
-    /// Recording templates.
-    pub recording_templates: usize,
-    /// Callback templates.
-    pub callback_templates: usize,
-    /// Push domains.
-    pub domains: usize,
-    /// Bindings, past ones included.
-    pub bindings: usize,
-    /// Mixed streams.
-    pub mixes: usize,
-}
 
 /// The process family.
 pub(super) struct Process {
     load_success: IntGauge,
     load_timestamp: Gauge,
-    entries: Closed<EntryKind, IntGauge>,
+    entries: Closed<EntityKind, IntGauge>,
     digest: IntGauge,
     clock_skew: Gauge,
 }
@@ -75,20 +58,13 @@ impl Process {
 }
 
 impl super::Metrics {
-    /// A registry was loaded and is in force since `at`; `digest48` is the first 48 bits of its digest.
-    pub fn registry_loaded(&self, at: UnixMillis, entries: &RegistryEntries, digest48: u64) {
+    /// A registry was loaded and is in force since `at`, with so many `entries` of each kind; `digest48` is the first 48 bits of its digest.
+    pub fn registry_loaded(&self, at: UnixMillis, entries: &[(EntityKind, usize)], digest48: u64) {
         let p = &self.process;
         p.load_success.set(1);
         p.load_timestamp.set(seconds(Some(at)));
-        for (kind, n) in [
-            (EntryKind::Account, entries.accounts),
-            (EntryKind::RecordingTemplate, entries.recording_templates),
-            (EntryKind::CallbackTemplate, entries.callback_templates),
-            (EntryKind::Domain, entries.domains),
-            (EntryKind::Binding, entries.bindings),
-            (EntryKind::Mix, entries.mixes),
-        ] {
-            p.entries.of(kind).set(whole(n));
+        for &(kind, count) in entries {
+            p.entries.of(kind).set(whole(count));
         }
         p.digest.set(whole(digest48 & 0xffff_ffff_ffff));
     }

@@ -5,6 +5,7 @@ use crate::domain::address::Refusal;
 use crate::domain::binding::Skip;
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
+use crate::domain::registry::EntityKind;
 use crate::domain::requeue::RequeueReason;
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::AttemptResult;
@@ -50,7 +51,7 @@ fn busy() -> Arc<Metrics> {
     m.records_lost(1);
     m.kafka_error(KafkaErrorKind::Transport);
     m.egress_blocked(Refusal::Metadata);
-    m.registry_loaded(UnixMillis(1_700_000_000_000), &RegistryEntries { domains: 1, ..Default::default() }, 0xffff_ffff_ffff);
+    m.registry_loaded(UnixMillis(1_700_000_000_000), &[(EntityKind::Domain, 1)], 0xffff_ffff_ffff);
     m.set_clock_skew(-0.25);
     m.headers_dropped();
     m.push_start_assumed();

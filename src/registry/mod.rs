@@ -3,7 +3,7 @@
 //! ```text
 //!  registry.toml ─► source::Document ─► rows ─► domain::registry::Entries ─► Registry ─► Store (the snapshot in force)
 //!  keys, headers ─┘ (file, env)                                                             ▲
-//!                                           watch: once a second, SIGHUP ────────────────────┘
+//!                                  the app's registry thread: each second, SIGHUP ────────┘
 //! ```
 //!
 //! Types, unknown keys and references to secrets are judged here, everything else by the domain, the same as for the registry topic; all
@@ -11,10 +11,8 @@
 
 mod rows;
 mod store;
-mod watch;
 
 pub use store::{Act, ReloadOutcome, Store};
-pub use watch::{POLL, watch};
 
 pub use crate::source::{Environment, Problem};
 

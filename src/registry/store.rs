@@ -1,4 +1,7 @@
 //! The snapshot in force, and how it is replaced.
+//!
+//! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts
+//! as a change.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
 use crate::domain::registry::Registry;

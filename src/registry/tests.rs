@@ -7,7 +7,6 @@ use crate::domain::time::UnixMillis;
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
-use tokio::sync::mpsc;
 
 fn options() -> LoadOptions {
     LoadOptions {
@@ -411,36 +410,6 @@ fn a_changed_key_file_is_a_change_and_so_is_a_swapped_link() {
     fs::write(at("v2/key"), "three").unwrap();
     assert!(matches!(store.reload(Act::Automatic), ReloadOutcome::Loaded { .. }));
     assert_eq!(key(), b"three");
-}
-
-#[tokio::test(flavor = "current_thread")]
-async fn the_watch_tells_of_changes_and_of_deliberate_reloads() {
-    let files = Reloaded::with(&domains(20));
-    let (wish, wishes) = mpsc::channel(1);
-    let (told, mut outcomes) = mpsc::unbounded_channel();
-    let watching = tokio::spawn(watch(files.store.clone(), Duration::from_millis(5), wishes, move |outcome| {
-        let word = match outcome {
-            ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
-            ReloadOutcome::Unchanged => "unchanged".into(),
-            ReloadOutcome::Refused(_) => "refused".into(),
-            ReloadOutcome::Shrunk { dropped, .. } => format!("shrunk {dropped}"),
-        };
-        let _ = told.send(word);
-    }));
-    // Replaced as a whole: a look never meets a half-written file.
-    let replace = |text: &str| {
-        fs::write(files.folder.path().join("next"), text).unwrap();
-        fs::rename(files.folder.path().join("next"), files.folder.path().join("r.toml")).unwrap();
-    };
-    for (text, expected) in [(domains(21), "loaded 21"), ("=".into(), "refused"), (domains(2), "shrunk 19")] {
-        replace(&text);
-        let outcome = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await.unwrap();
-        assert_eq!(outcome.as_deref(), Some(expected));
-    }
-    wish.send(()).await.unwrap();
-    let outcome = tokio::time::timeout(Duration::from_secs(20), outcomes.recv()).await.unwrap();
-    assert_eq!(outcome.as_deref(), Some("loaded 2"));
-    watching.abort();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A TOML file as a tree of located values, with overrides from the environment laid over it.
 
-use super::{Environment, Problem, Seen, file};
+use super::{Environment, Problem, Seen, file, key_part};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,7 +129,8 @@ impl Document {
             let variable = Arc::new(Variable { name: name.into(), text: text.into() });
             if !put(&mut self.root, &path, &variable) {
                 let message = "there is no table of that name to put it into".into();
-                problems.push(Problem { file: name.into(), line: None, key: path.join("."), message });
+                let key = path.iter().map(|part| key_part(part)).collect::<Vec<_>>().join(".");
+                problems.push(Problem { file: name.into(), line: None, key, message });
             }
         }
         problems
@@ -142,14 +143,14 @@ impl Document {
         let mut rest = key;
         while !rest.is_empty() {
             let next = match &node.value {
-                // Keys may have dots of their own: the longest that fits is meant.
+                // Keys may have dots of their own, quoted or not: the longest that fits is meant.
                 Value::Table(entries) => entries
                     .iter()
-                    .filter(|(name, _)| {
-                        rest.strip_prefix(name.as_str()).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']))
+                    .filter_map(|(name, child)| {
+                        let tail = rest.strip_prefix(&*key_part(name)).or_else(|| rest.strip_prefix(name.as_str()))?;
+                        (tail.is_empty() || tail.starts_with(['.', '['])).then_some((child, tail))
                     })
-                    .max_by_key(|(name, _)| name.len())
-                    .map(|(name, child)| (child, &rest[name.len()..])),
+                    .min_by_key(|(_, tail)| tail.len()),
                 Value::List(items) => rest
                     .strip_prefix('[')
                     .and_then(|tail| tail.split_once(']'))

@@ -8,6 +8,13 @@ use zeroize::Zeroizing;
 /// A secret's file holds at most this many bytes; whatever is longer is some other file.
 const SECRET_BYTES: u64 = 64 * 1024;
 
+/// `name` as one part of a key's path: quoted where TOML would want it quoted.
+#[must_use]
+pub fn key_part(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { format!("{name:?}") }
+}
+
 /// A table being read. Ends with [`Fields::done`].
 #[derive(Debug)]
 pub struct Fields<'a> {
@@ -64,7 +71,7 @@ impl<'a> Fields<'a> {
 
     /// Every key with its value, for tables whose keys are free.
     pub fn all(&self) -> impl Iterator<Item = (&'a str, Item<'a>)> {
-        self.entries.iter().map(|(name, node)| (name.as_str(), Item::new(self.reading, node, self.path(name))))
+        self.entries.iter().map(|(name, node)| (name.as_str(), Item::new(self.reading, node, self.path(&key_part(name)))))
     }
 
     /// The string at `key`.
@@ -142,7 +149,7 @@ impl<'a> Fields<'a> {
             let mut known: Vec<&str> = asked.clone();
             known.sort_unstable();
             known.dedup();
-            self.problem(name, format!("unknown key; known here: {}", known.join(", ")));
+            self.problem(&key_part(name), format!("unknown key; known here: {}", known.join(", ")));
         }
     }
 }

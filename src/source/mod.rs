@@ -24,7 +24,7 @@ mod units;
 
 pub use document::Document;
 pub use environment::Environment;
-pub use fields::Fields;
+pub use fields::{Fields, key_part};
 pub use file::Seen;
 pub use item::Item;
 pub use problem::Problem;

@@ -177,14 +177,14 @@ impl Consumer {
 
     fn on_error(&mut self, error: &KafkaError) -> Option<SourceEvent> {
         self.count(error);
-        match error {
-            KafkaError::MessageConsumptionFatal(code) => Some(SourceEvent::Fatal(format!("{code:?}"))),
-            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range(),
-            _ => {
-                tracing::debug!(class = %self.class, cause = %code_of(error), "the Kafka client reports trouble and goes on by itself");
-                None
-            }
+        if let KafkaError::MessageConsumptionFatal(code) = error {
+            return Some(SourceEvent::Fatal(format!("{code:?}")));
         }
+        if let KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) = error {
+            return self.out_of_range();
+        }
+        tracing::debug!(class = %self.class, cause = %code_of(error), "the Kafka client reports trouble and goes on by itself");
+        None
     }
 
     /// Partitions whose next offset to read is no longer in the log, as if newly assigned with that offset committed.
@@ -263,18 +263,25 @@ fn code_of(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
 }
 
+/// The client's codes by kind; all others are of the kind `Other`.
+const KINDS: [(KafkaErrorKind, &[Code]); 4] = [
+    (KafkaErrorKind::Transport, &[Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut, Code::Resolve]),
+    (
+        KafkaErrorKind::Authentication,
+        &[
+            Code::Authentication,
+            Code::SaslAuthenticationFailed,
+            Code::TopicAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+        ],
+    ),
+    (KafkaErrorKind::OffsetReset, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
+    (KafkaErrorKind::Fatal, &[Code::Fatal]),
+];
+
 fn kind_of(code: Code) -> KafkaErrorKind {
-    match code {
-        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve => KafkaErrorKind::Transport,
-        Code::Authentication
-        | Code::SaslAuthenticationFailed
-        | Code::TopicAuthorizationFailed
-        | Code::GroupAuthorizationFailed
-        | Code::ClusterAuthorizationFailed => KafkaErrorKind::Authentication,
-        Code::AutoOffsetReset | Code::OffsetOutOfRange => KafkaErrorKind::OffsetReset,
-        Code::Fatal => KafkaErrorKind::Fatal,
-        _ => KafkaErrorKind::Other,
-    }
+    KINDS.iter().find(|(_, codes)| codes.contains(&code)).map_or(KafkaErrorKind::Other, |(kind, _)| *kind)
 }
 
 impl Source for Consumer {
