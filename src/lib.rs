@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Dependencies point one way; a test (`tests/layering.rs`) reads every `use` line and holds it:
-//! `domain ← metrics ← delivery ← {kafka, egress, admin, config, registry} ← app ← {demo, cli}`.
+//! `domain ← {metrics, source} ← delivery ← {kafka, egress, admin, config, registry} ← app ← {demo, cli}`.
 //! Edges never meet each other.
 
 pub mod admin;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
 
+mod a_broker_away_does_not_keep_it_from_ending;
 mod bad_configuration_is_refused_whole;
 mod broken_pooled_connections_are_repeated_uncounted;
 mod callbacks_survive_kills_and_are_replayed;
@@ -15,6 +16,7 @@ mod layering;
 mod malformed_records_never_stop_the_line;
 mod metrics_and_rules_pass_promtool;
 mod missing_things_at_start;
+mod partitions_come_back_unpaused;
 mod refused_appends_stop_one_partition;
 mod registry_reload;
 mod replicas_share_partitions;

@@ -39,7 +39,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc as channel, watch};
 use tracing::{error, info, warn};
 
-/// How long intake threads may take to leave their groups once the engine has nothing left; then the process ends without them.
+/// How long intake threads may take to commit and leave their groups once the drain deadline has passed, or the engine has ended; then the
+/// process ends without them. A broker that is away answers no commit, and the engine lasts as long as the last of them.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the outbox may take to hear of what it has sent.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -197,7 +198,7 @@ fn serve(
     let _monitor = monitor::start(topic_settings, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    let drained = runtime.block_on(supervise(&mut reported, &clock, metrics, health, stop, &reload))?;
+    let drained = runtime.block_on(supervise(&mut reported, &clock, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
     if !outbox.flush(FLUSH_LIMIT) {
         warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
     }
@@ -323,12 +324,14 @@ async fn supervise(
     metrics: &Metrics,
     health: &Health,
     mut stop: watch::Receiver<Stop>,
+    drain_timeout: Duration,
     reload: &reload::Reload,
 ) -> anyhow::Result<Drained> {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let (mut drained, mut left) = (None, 0);
-    let mut limit = None;
+    let mut limit: Option<tokio::time::Instant> = None;
+    let within = |time: Duration| tokio::time::Instant::now() + time;
     loop {
         tokio::select! {
             report = reported.recv() => match report {
@@ -341,7 +344,10 @@ async fn supervise(
                 None => anyhow::bail!("all threads are gone"),
             },
             _ = hangup.recv() => reload.now(),
-            Ok(()) = stop.changed(), if limit.is_none() => if *stop.borrow() == Stop::Drain { health.draining(); },
+            Ok(()) = stop.changed(), if limit.is_none() => if *stop.borrow() == Stop::Drain {
+                health.draining();
+                limit = Some(within(drain_timeout + LEAVE_LIMIT));
+            },
             _ = second.tick() => {
                 let (sane, skew_ms) = clock.skew();
                 health.set_clock(sane, skew_ms);
@@ -357,7 +363,8 @@ async fn supervise(
             if left == Class::ALL.len() {
                 return Ok(result);
             }
-            limit.get_or_insert_with(|| tokio::time::Instant::now() + LEAVE_LIMIT);
+            let soon = within(LEAVE_LIMIT);
+            limit = Some(limit.map_or(soon, |at| at.min(soon)));
         }
     }
 }

@@ -74,6 +74,7 @@ pub(super) fn export(metrics: &Metrics, health: &Health, registry: &Registry) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     metrics.registry_loaded(now, &registry.entries(), registry.digest());
+    metrics.set_signing_key_expiry(registry.keys_run_out());
     metrics.set_domains(registry.domain_names().map(|name| name.as_str()));
     health.registry_loaded();
 }

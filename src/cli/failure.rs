@@ -2,7 +2,7 @@
 
 use crate::kafka::client::ClientError;
 use crate::kafka::replay::ReplayError;
-use crate::kafka::topics::{Finding, TopicsError};
+use crate::kafka::topics::{Finding, Severity, TopicsError};
 use crate::source::Problem;
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -110,10 +110,19 @@ impl Failure {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Problems(problems) => problems.iter().map(Problem::to_string).collect(),
-            Self::Topics(findings) => findings.iter().map(Finding::to_string).collect(),
+            Self::Topics(findings) => findings.iter().map(|finding| format!("{}{finding}", severity(finding))).collect(),
             Self::Failed(error) if is_broken_pipe(error) => Vec::new(),
             Self::Failed(error) => vec![format!("callbackd: {error:#}")],
         }
+    }
+}
+
+/// Which of the findings ended the start, and which do not need to be mended for the next.
+const fn severity(finding: &Finding) -> &'static str {
+    match finding.severity {
+        Severity::Refuse => "error: ",
+        Severity::Wait => "missing: ",
+        Severity::Warn => "warning: ",
     }
 }
 
@@ -140,7 +149,6 @@ pub(super) fn complain(line: impl Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::topics::Severity;
 
     fn problem(line: usize) -> Problem {
         Problem { file: "callbackd.toml".into(), line: Some(line), key: "kafka.brokers".into(), message: "is missing".into() }
@@ -175,6 +183,17 @@ mod tests {
         assert_eq!(
             Failure::from(vec![problem(3), problem(7)]).lines(),
             ["callbackd.toml:3: kafka.brokers: is missing", "callbackd.toml:7: kafka.brokers: is missing"]
+        );
+    }
+
+    #[test]
+    fn findings_say_which_of_them_must_be_mended() {
+        let finding =
+            |severity, message: &str| Finding { severity, topic: "cb.replay".into(), message: message.into(), command: String::new() };
+        let findings = vec![finding(Severity::Refuse, "does not exist"), finding(Severity::Warn, "replication 1")];
+        assert_eq!(
+            Failure::Topics(findings).lines(),
+            ["error: topic cb.replay: does not exist", "warning: topic cb.replay: replication 1"]
         );
     }
 

@@ -10,6 +10,7 @@
 //! Deliberately not here: decisions. A command reads its arguments, calls the room that knows, and prints.
 
 mod arguments;
+mod broker;
 mod check;
 mod failure;
 mod healthcheck;

@@ -3,7 +3,7 @@
 use super::arguments::{OutputFormat, ReplayArguments};
 use super::failure::complain;
 use super::topics::table;
-use super::{Exit, Failure, load, logging};
+use super::{Exit, Failure, broker, load, logging};
 use crate::app;
 use crate::domain::dead_letter::Reason;
 use crate::domain::id::DomainName;
@@ -19,6 +19,9 @@ const LINE_EVERY: Duration = Duration::from_secs(3);
 
 pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let loaded = load::configuration(&arguments.config.config)?;
+    let client = app::client_settings(&loaded.settings);
+    // Before there are logs: the client's own lines about a broker that is away would repeat what is said about it anyway.
+    broker::reached(&client, &arguments.config.config)?;
     logging::start_for_tools();
     let filters = filters(arguments);
     let options = Options {
@@ -28,7 +31,7 @@ pub(super) fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> Result
         replay_limit: loaded.settings.delivery.replay_limit,
     };
     let mut shown = Shown::new(io::stderr().is_terminal(), arguments.dry_run);
-    let result = replay::run(&app::client_settings(&loaded.settings), &filters, options, &mut |progress| shown.tell(progress));
+    let result = replay::run(&client, &filters, options, &mut |progress| shown.tell(progress));
     shown.end();
     let summary = result?;
     match arguments.output {

@@ -5,8 +5,12 @@ use crate::app::{self, RunError, Stop};
 use std::io;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// Signals this close together are one act: some supervisors tell the process and its group at once.
+const ONE_ACT: Duration = Duration::from_millis(50);
 
 pub(super) fn run(config: &Path) -> Result<Exit, Failure> {
     let loaded = load::configuration_and_more(config)?;
@@ -42,7 +46,13 @@ fn watch_signals(stop: watch::Sender<Stop>) -> io::Result<()> {
             let name = either(&mut terminate, &mut interrupt).await;
             tracing::info!(signal = name, "draining: intake stops, what is running is finished; a second signal exits at once");
             let _ = stop.send(Stop::Drain);
-            let name = either(&mut terminate, &mut interrupt).await;
+            let first = Instant::now();
+            let name = loop {
+                let name = either(&mut terminate, &mut interrupt).await;
+                if first.elapsed() >= ONE_ACT {
+                    break name;
+                }
+            };
             tracing::warn!(signal = name, "a second signal: exiting at once; what was running is repeated after the next start");
             std::process::exit(i32::from(Exit::Failed.code()));
         });

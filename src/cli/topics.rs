@@ -1,7 +1,7 @@
 //! `callbackd topics create` and `callbackd topics check`.
 
 use super::arguments::TopicsCommand;
-use super::{Exit, Failure, load};
+use super::{Exit, Failure, broker, load};
 use crate::app;
 use crate::config::Settings;
 use crate::domain::registry::Registry;
@@ -16,12 +16,15 @@ pub(super) fn topics(command: &TopicsCommand, out: &mut dyn Write) -> Result<Exi
             let loaded = load::configuration(&config.config)?;
             // Topics are made for the longest age that any policy may have: no registry is needed for that.
             let wanted = wanted(&loaded.settings, &config.config, &Registry::empty());
+            broker::reached(&wanted.client, &config.config)?;
             let created = topics::create(&wanted, CreateOptions { partitions: *partitions, replication: *replication })?;
             tell_created(&created, &config.config, out)
         }
         TopicsCommand::Check(config) => {
             let (loaded, registry) = load::both(&config.config)?;
-            tell_found(&topics::check(&wanted(&loaded.settings, &config.config, &registry.registry))?, out)
+            let wanted = wanted(&loaded.settings, &config.config, &registry.registry);
+            broker::reached(&wanted.client, &config.config)?;
+            tell_found(&topics::check(&wanted)?, out)
         }
     }
 }

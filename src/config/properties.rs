@@ -109,6 +109,10 @@ fn property(name: &str, item: &Item<'_>) -> Option<Property> {
         return None;
     }
     let value = if item.is_table() {
+        if let Some(inner) = unquoted(name, item) {
+            item.problem(format!("the name of a property has dots of its own: put all of it in quotes, as \"{name}.{inner}\""));
+            return None;
+        }
         let bytes = item.secret()?;
         let Ok(text) = std::str::from_utf8(&bytes) else {
             item.problem("the secret is not UTF-8 text");
@@ -124,4 +128,15 @@ fn property(name: &str, item: &Item<'_>) -> Option<Property> {
         return None;
     }
     Some(Property { name: name.to_owned(), value })
+}
+
+/// What TOML made of a dotted name without quotes: tables within tables. The rest of the name; none where a reference may be meant.
+fn unquoted(name: &str, item: &Item<'_>) -> Option<String> {
+    let fields = item.fields()?;
+    let (first, inner) = fields.all().next()?;
+    if name.contains('.') || matches!(first, "file" | "env" | "value") && !inner.is_table() {
+        return None;
+    }
+    let rest = if inner.is_table() { unquoted("", &inner) } else { None };
+    Some(rest.map_or_else(|| first.to_owned(), |rest| format!("{first}.{rest}")))
 }

@@ -153,8 +153,13 @@ fn time(fields: &Fields<'_>, key: &'static str, range: RangeInclusive<Duration>,
 
 fn delivery(fields: &Fields<'_>, topic_prefix: &str) -> DeliverySettings {
     let delays = fields.get("delay_tiers").and_then(|item| item.texts()).unwrap_or_else(|| DELAY_TIERS.map(String::from).to_vec());
+    for (at, error) in Tiers::problems(&delays) {
+        fields.problem(&format!("delay_tiers[{at}]"), error.to_string());
+    }
     let tiers = Tiers::new(topic_prefix, &delays).or_else(|error| {
-        fields.problem("delay_tiers", error.to_string());
+        if delays.is_empty() {
+            fields.problem("delay_tiers", error.to_string());
+        }
         Tiers::new(topic_prefix, &DELAY_TIERS.map(String::from))
     });
     #[allow(clippy::expect_used, reason = "the default list is legal: every configuration without delay_tiers uses it, tests too")]

@@ -261,16 +261,25 @@ fn each_mistake_is_told_with_file_line_and_key() {
                 "c.toml:2: kafka.properties.\"sasl.password\".fil: unknown key; known here: env, file, value",
             ],
         ),
+        (
+            "[kafka.properties]\nssl.ca.location = 'ca.pem'",
+            &[
+                "c.toml:2: kafka.properties.ssl: the name of a property has dots of its own: put all of it in quotes, as \"ssl.ca.location\"",
+            ],
+        ),
         ("[registry]\nfile = 'r'\ntopic = true", &["c.toml:3: registry.topic: give either file or topic = true"]),
         ("[registry]\nfile = ''", &["c.toml:2: registry.file: the path is empty"]),
         ("[registry]\ntemplates_per_account = 0", &["c.toml:2: registry.templates_per_account: must be from 1 to 100000"]),
         ("[delivery]\ndelay_tiers = []", &["c.toml:2: delivery.delay_tiers: at least one delay tier is needed"]),
         (
-            "[delivery]\ndelay_tiers = ['5s', '5 parsecs']",
-            &[concat!(
-                "c.toml:2: delivery.delay_tiers: delay tier \"5 parsecs\": a duration like \"5s\" or \"10m\" in digits ",
-                "and lower-case letters, each once, from 1 ms to 7 days"
-            )],
+            "[delivery]\ndelay_tiers = ['1m', '5 parsecs', '60s']",
+            &[
+                concat!(
+                    "c.toml:2: delivery.delay_tiers[1]: \"5 parsecs\" is no delay: write one like \"5s\" or \"10m\", ",
+                    "in digits and lower-case letters, from 1 ms to 7 days"
+                ),
+                "c.toml:2: delivery.delay_tiers[2]: \"60s\" is the same delay as \"1m\" before it",
+            ],
         ),
         ("[delivery]\nmax_in_flight = 0", &["c.toml:2: delivery.max_in_flight: must be from 1 to 100000"]),
         ("[delivery]\nmax_in_flight_bytes = '1KiB'", &["c.toml:2: delivery.max_in_flight_bytes: must be at least 1MiB"]),

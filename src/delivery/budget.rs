@@ -26,6 +26,12 @@ impl Budget {
         if self.bytes >= self.max_bytes { 0 } else { self.max_records.saturating_sub(self.records) }
     }
 
+    /// Bytes that are free.
+    #[must_use]
+    pub const fn free_bytes(&self) -> usize {
+        self.max_bytes.saturating_sub(self.bytes)
+    }
+
     /// Whether at least half of it is free, the point at which a long stall ends.
     #[must_use]
     pub const fn half_free(&self) -> bool {

@@ -224,12 +224,28 @@ impl<C: Clock> Engine<C> {
     fn on_message(&mut self, message: ToEngine) {
         match message {
             ToEngine::Batch(intakes) => {
-                self.registry = self.snapshot.load_full();
+                self.renew_registry();
                 for intake in intakes {
                     self.take_in(intake);
                 }
             }
             ToEngine::PhaseMoved => self.give_up_waiting(|ticket| ticket.assignment.phase() != Phase::Active),
+        }
+    }
+
+    /// Takes over a registry that was loaded meanwhile. What waits is decided anew: an attempt goes by the URL and the keys of now.
+    fn renew_registry(&mut self) {
+        let latest = self.snapshot.load();
+        if Arc::ptr_eq(&latest, &self.registry) {
+            return;
+        }
+        self.registry = Arc::clone(&latest);
+        drop(latest);
+        if self.drain_deadline.is_none() {
+            for callback in self.lanes.take_out(|_| true) {
+                let Callback { ticket, record, chain, .. } = *callback;
+                self.sort(ticket, record, chain);
+            }
         }
     }
 
@@ -349,7 +365,12 @@ impl<C: Clock> Engine<C> {
         let now = self.clock.monotonic();
         while self.drain_deadline.is_none() {
             let Some(callback) = self.lanes.next(now) else { break };
-            self.start(callback);
+            if callback.ticket.assignment.phase() == Phase::Active {
+                self.start(callback);
+            } else {
+                self.lanes.withdrawn(&callback.url.endpoint, callback.ticket.assignment.class);
+                self.give_back(callback.ticket, Returned::Unsettled);
+            }
         }
         self.metrics.set_in_flight(self.lanes.running());
     }
@@ -441,7 +462,10 @@ impl<C: Clock> Engine<C> {
     /// After a failed attempt that `chain` counts.
     fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
         let now = self.clock.now();
-        match retry::after_failure(policy, &chain, pause, self.clock.draw(), &self.settings.tiers, now) {
+        // Without a clock that is sane no verdict by age: as if first attempted now.
+        let unaged = (!self.clock.is_sane()).then(|| Chain { first_attempt: None, ..chain.clone() });
+        let judged = unaged.as_ref().unwrap_or(&chain);
+        match retry::after_failure(policy, judged, pause, self.clock.draw(), &self.settings.tiers, now) {
             Next::At(due) => {
                 let due = self.clock.broker_now().plus(due.since(now));
                 self.requeue(ticket, record, chain, due, RequeueReason::Retry);
@@ -561,7 +585,7 @@ impl<C: Clock> Engine<C> {
 
     /// True once a second, when it is time to sweep.
     fn on_tick(&mut self) -> bool {
-        self.registry = self.snapshot.load_full();
+        self.renew_registry();
         let broker_now = self.clock.broker_now();
         while let Some(entry) = self.holds.first_entry() {
             if entry.key().0 > broker_now {

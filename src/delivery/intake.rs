@@ -10,7 +10,7 @@
 
 use super::budget::Budget;
 use super::handover::{Intake, Phase, Return, Returned, ToEngine, ToIntake};
-use super::partition::{Partition, Start, Taken};
+use super::partition::{HeadRoom, Partition, Start, Taken};
 use super::ports::{Assigned, Clock, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
 use super::settings::Settings;
 use crate::domain::class::Class;
@@ -76,14 +76,20 @@ pub struct Context<C> {
 
 /// Runs until drained or fatal.
 pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
-    let budget =
-        Budget::new(context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
+    let (records, bytes) = (context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
+    // Of the retry class a half is for heads, so that those of long tiers never keep the short ones from being read.
+    let (budget, heads) = match context.class {
+        Class::Retry => (Budget::new(records.div_ceil(2), bytes / 2), HeadRoom { records: records / 2, bytes: bytes / 2 }),
+        Class::Fresh | Class::Replay => (Budget::new(records, bytes), HeadRoom { records: 0, bytes: 0 }),
+    };
     let heartbeat = context.health.heartbeat(&format!("intake-{}", context.class));
     let now = context.clock.monotonic();
     let mut thread = Thread {
         source,
         context,
         budget,
+        heads,
+        largest: 0,
         heartbeat,
         partitions: Vec::new(),
         last_hit: 0,
@@ -95,6 +101,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
         stalled_since: None,
         last_poll: now,
         draining: false,
+        leaving: false,
     };
     loop {
         if let Some(ended) = thread.turn() {
@@ -107,6 +114,10 @@ struct Thread<S, C> {
     source: S,
     context: Context<C>,
     budget: Budget,
+    /// What all partitions together may hold as heads.
+    heads: HeadRoom,
+    /// The cost of the largest record of late, slowly forgotten: how many of them a batch may hold.
+    largest: usize,
     heartbeat: Heartbeat,
     partitions: Vec<Partition>,
     /// Where the last record's partition stands: records of one come in a row.
@@ -120,6 +131,8 @@ struct Thread<S, C> {
     stalled_since: Option<Duration>,
     last_poll: Duration,
     draining: bool,
+    /// Told to leave, whatever is still with the engine.
+    leaving: bool,
 }
 
 impl<S: Source, C: Clock> Thread<S, C> {
@@ -136,7 +149,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 Err(TryRecvError::Disconnected) => return Some(Ended::EngineGone),
             }
         }
-        if self.draining && self.partitions.iter().all(|p| p.handed() == 0) {
+        if self.leaving || self.draining && self.partitions.iter().all(|p| p.handed() == 0) {
             return Some(self.leave());
         }
         self.release_heads();
@@ -160,7 +173,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 Err(RecvTimeoutError::Disconnected) => Some(Ended::EngineGone),
             };
         }
-        let (timeout, max) = if stalled { (Duration::ZERO, 1) } else { (patience.min(POLL), self.budget.room().min(BATCH)) };
+        let (timeout, max) = if stalled { (Duration::ZERO, 1) } else { (patience.min(POLL), self.batch()) };
         let event = self.source.poll(timeout, max);
         self.last_poll = self.context.clock.monotonic();
         let ended = self.on_event(event);
@@ -170,9 +183,24 @@ impl<S: Source, C: Clock> Thread<S, C> {
         ended
     }
 
+    /// How many records to read at once, at least one. Of heads no more than a partition may hold, so that none ever holds more than
+    /// twice that.
+    fn batch(&self) -> usize {
+        let (room, bytes) = match self.context.class {
+            Class::Retry => {
+                let of_one = self.heads.of_one(self.partitions.len());
+                (self.budget.room().min(of_one.records), self.budget.free_bytes().min(of_one.bytes))
+            }
+            Class::Fresh | Class::Replay => (self.budget.room(), self.budget.free_bytes()),
+        };
+        room.min(BATCH).min(bytes / self.largest.max(1)).max(1)
+    }
+
     fn until_next_timer(&self, now: Duration) -> Duration {
         let broker_now = self.context.clock.broker_now();
-        let release = self.partitions.iter().filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
+        let may_release = !self.draining && self.budget.room() > 0 && self.context.clock.is_sane();
+        let heads = self.partitions.iter().filter(|_| may_release);
+        let release = heads.filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
         self.next_commit.saturating_sub(now).min(release.unwrap_or(POLL)).max(Duration::from_millis(1))
     }
 
@@ -226,11 +254,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             }
             ToIntake::Drain => {
                 self.draining = true;
-                for partition in &mut self.partitions {
-                    for cost in partition.drop_heads() {
-                        self.budget.release(cost);
-                    }
-                }
+                self.partitions.iter_mut().for_each(Partition::drop_heads);
                 None
             }
             ToIntake::Leave => Some(self.leave()),
@@ -282,9 +306,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             }
             SourceEvent::OutOfRange(assigned) => {
                 self.context.metrics.kafka_error(KafkaErrorKind::OffsetReset);
-                let names: Vec<TopicPartition> = assigned.iter().map(|a| a.partition.clone()).collect();
-                self.end(&names);
-                self.begin(&assigned);
+                self.go_on_after_a_gap(assigned);
             }
             SourceEvent::Committed(result) => self.on_committed(result),
             SourceEvent::Fatal(cause) => {
@@ -300,6 +322,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             return;
         }
         let broker_now = self.context.clock.broker_now();
+        let head_room = self.heads.of_one(self.partitions.len());
         for record in records {
             let stands_at = |p: &Partition| p.name.partition == record.position.partition && p.name.topic == record.position.topic;
             if !self.partitions.get(self.last_hit).is_some_and(stands_at) {
@@ -308,7 +331,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
             }
             let Some(partition) = self.partitions.get_mut(self.last_hit) else { continue };
             let cost = record.cost();
-            let (taken, fault) = partition.take(record, broker_now);
+            self.largest = cost.max(self.largest - self.largest / 64);
+            let (taken, fault) = partition.take(record, broker_now, head_room);
             if let Some(fault) = fault {
                 Self::say_map_fault(&self.context.metrics, partition, &fault);
             }
@@ -320,8 +344,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                     }
                     self.out.push(Intake { ticket, record });
                 }
-                Taken::Held => self.budget.charge(cost),
-                Taken::Dropped => {}
+                Taken::Held | Taken::Dropped => {}
             }
         }
     }
@@ -342,7 +365,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
             return;
         }
         for partition in &mut self.partitions {
-            while let Some((ticket, record)) = partition.release(broker_now) {
+            while self.budget.room() > 0
+                && let Some((ticket, record)) = partition.release(broker_now)
+            {
+                self.budget.charge(ticket.cost);
                 self.out.push(Intake { ticket, record });
             }
         }
@@ -379,14 +405,40 @@ impl<S: Source, C: Clock> Thread<S, C> {
         info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
     }
 
+    /// Offsets to read are gone from the log. Where only its start moved up, the assignment goes on: what is in memory cannot be read
+    /// again. Where its end moved down it is another log, and the partition begins anew.
+    fn go_on_after_a_gap(&mut self, assigned: Vec<Assigned>) {
+        let mut starts = Vec::new();
+        let mut anew = Vec::new();
+        for one in assigned {
+            let start = Start::decide(&one, self.context.class, self.context.settings.start_from);
+            let name = one.partition.clone();
+            let known = self.partitions.iter_mut().find(|p| p.name == name);
+            if let (Start::BelowStart { at, lost }, Some(partition)) = (start, known) {
+                error!(topic = %name.topic, partition = name.partition, at, lost, "retention deleted records before they were read: they are lost");
+                self.context.metrics.records_lost(lost);
+                partition.skip_to(at);
+                starts.push((name, at));
+            } else {
+                anew.push(one);
+            }
+        }
+        if !starts.is_empty() {
+            self.source.start(&starts);
+        }
+        if !anew.is_empty() {
+            let names: Vec<TopicPartition> = anew.iter().map(|a| a.partition.clone()).collect();
+            self.end(&names);
+            self.begin(&anew);
+        }
+    }
+
     /// Gives partitions back: no new attempts, running ones may end within the grace, then the final commit.
     fn revoke(&mut self, names: &[TopicPartition]) {
         let leaving = |p: &Partition| names.contains(&p.name);
         for partition in self.partitions.iter_mut().filter(|p| leaving(p)) {
             partition.assignment.advance(Phase::Revoking);
-            for cost in partition.drop_heads() {
-                self.budget.release(cost);
-            }
+            partition.drop_heads();
         }
         let engine_there = self.hand_over().is_ok() && self.context.engine.send(ToEngine::PhaseMoved).is_ok();
         let deadline = self.context.clock.monotonic() + self.context.settings.revoke_grace;
@@ -398,7 +450,11 @@ impl<S: Source, C: Clock> Thread<S, C> {
             }
             match self.context.inbox.recv_timeout(left) {
                 Ok(ToIntake::Returns(returns)) => returns.into_iter().for_each(|one| self.take_back(one)),
-                Ok(ToIntake::Drain | ToIntake::Leave) => self.draining = true,
+                Ok(ToIntake::Drain) => self.draining = true,
+                Ok(ToIntake::Leave) => {
+                    (self.draining, self.leaving) = (true, true);
+                    break;
+                }
                 Err(_) => break,
             }
         }
@@ -421,12 +477,13 @@ impl<S: Source, C: Clock> Thread<S, C> {
     fn end(&mut self, names: &[TopicPartition]) {
         for partition in self.partitions.iter_mut().filter(|p| names.contains(&p.name)) {
             partition.assignment.advance(Phase::Fenced);
-            for cost in partition.drop_heads() {
-                self.budget.release(cost);
-            }
             self.context.metrics.forget_partition(&partition.name.topic, partition.name.partition);
         }
         self.partitions.retain(|p| !names.contains(&p.name));
+        if let Some(pending) = &mut self.pending {
+            // The answer is about this assignment, not about the next one of the same partition.
+            pending.retain(|(name, _)| !names.contains(name));
+        }
         let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.retain(|name, _| !names.contains(name));
         drop(positions);
@@ -472,6 +529,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
             self.export();
         }
         if points.is_empty() {
+            // What could not be committed has gone with its partitions: nothing fails any more.
+            self.commits_fail_since = None;
             self.context.metrics.committed_at(self.context.class, self.context.clock.now());
             return;
         }

@@ -108,6 +108,14 @@ impl<T> Lane<T> {
         }
     }
 
+    /// An attempt that was started was not made after all: it says nothing about the endpoint.
+    pub const fn withdrawn(&mut self) {
+        self.running = self.running.saturating_sub(1);
+        if self.running == 0 {
+            self.unanswered_since = None;
+        }
+    }
+
     /// Attempts running.
     #[must_use]
     pub const fn running(&self) -> usize {

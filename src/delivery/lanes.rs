@@ -107,6 +107,14 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// An attempt of `class` to `endpoint` that was handed out was not made.
+    pub fn withdrawn(&mut self, endpoint: &Endpoint, class: Class) {
+        self.running[class.index()] = self.running[class.index()].saturating_sub(1);
+        if let Some(lane) = self.lanes.get_mut(endpoint) {
+            lane.withdrawn();
+        }
+    }
+
     /// The next waiting item that may start, if any: classes in their order, lanes in turn. [`Lanes::finished`] must follow for each.
     pub fn next(&mut self, now: Duration) -> Option<T> {
         for class in Class::ALL {

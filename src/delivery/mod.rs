@@ -33,3 +33,6 @@ pub mod ports;
 pub mod settings;
 pub mod settle;
 pub mod sort;
+
+#[cfg(test)]
+mod tests;

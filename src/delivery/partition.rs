@@ -22,6 +22,26 @@ use std::time::Duration;
 /// Heads of a tier's partition held in memory before it rests (design §9, K).
 pub const MAX_HEADS: usize = 64;
 
+/// Room for heads: they are not charged to the class's budget, which is for what the engine works on. A partition rests once it holds as
+/// much as it may, and it may always hold one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadRoom {
+    /// Records.
+    pub records: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl HeadRoom {
+    /// What one of `partitions` may hold before it rests: half of an equal share, at most [`MAX_HEADS`]. The batch in which it
+    /// gets there may double it.
+    #[must_use]
+    pub fn of_one(self, partitions: usize) -> Self {
+        let share = |whole: usize| whole / (2 * partitions.max(1));
+        Self { records: share(self.records).clamp(1, MAX_HEADS), bytes: share(self.bytes) }
+    }
+}
+
 /// Where a partition starts, and what is to be said about it.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +116,7 @@ pub struct Partition {
     /// A tier's delay; `None` when records need no release.
     delay: Option<Duration>,
     heads: VecDeque<Record>,
+    head_bytes: usize,
     rests_for_heads: bool,
     handed: usize,
     stopped: Option<Refused>,
@@ -123,7 +144,21 @@ impl Partition {
         };
         let assignment = Assignment::new(class, Arc::clone(&name.topic), name.partition);
         let heads = VecDeque::new();
-        (Self { assignment, name, tracker, delay, heads, rests_for_heads: false, handed: 0, stopped: None, paused: false }, fault)
+        (
+            Self {
+                assignment,
+                name,
+                tracker,
+                delay,
+                heads,
+                head_bytes: 0,
+                rests_for_heads: false,
+                handed: 0,
+                stopped: None,
+                paused: false,
+            },
+            fault,
+        )
     }
 
     fn ticket(&mut self, record: &Record) -> Ticket {
@@ -132,7 +167,7 @@ impl Partition {
     }
 
     /// Takes a record that was read. The second value: the resumed map proved wrong and was discarded.
-    pub fn take(&mut self, record: Record, broker_now: UnixMillis) -> (Taken, Option<MapError>) {
+    pub fn take(&mut self, record: Record, broker_now: UnixMillis, room: HeadRoom) -> (Taken, Option<MapError>) {
         if self.stopped.is_some() {
             return (Taken::Dropped, None);
         }
@@ -142,8 +177,9 @@ impl Partition {
             Received::AlreadyFinished | Received::Duplicate => Taken::Dropped,
             Received::New => match self.delay {
                 Some(delay) if tier::release(record.timestamp, delay) > broker_now || !self.heads.is_empty() => {
+                    self.head_bytes += record.cost();
                     self.heads.push_back(record);
-                    self.rests_for_heads |= self.heads.len() >= MAX_HEADS;
+                    self.rests_for_heads |= self.heads.len() >= room.records || self.head_bytes >= room.bytes;
                     Taken::Held
                 }
                 Some(_) | None => Taken::HandOver(self.ticket(&record), record),
@@ -158,6 +194,7 @@ impl Partition {
             return None;
         }
         let record = self.heads.pop_front()?;
+        self.head_bytes -= record.cost();
         self.rests_for_heads = false;
         Some((self.ticket(&record), record))
     }
@@ -183,6 +220,7 @@ impl Partition {
     pub fn refused(&mut self, refused: Refused) {
         self.handed = self.handed.saturating_sub(1);
         self.stopped.get_or_insert(refused);
+        self.drop_heads();
     }
 
     /// Whether it is stopped.
@@ -191,9 +229,16 @@ impl Partition {
         self.stopped.is_some()
     }
 
-    /// Drops the heads; they stay unfinished. Returns what they were charged.
-    pub fn drop_heads(&mut self) -> Vec<usize> {
-        self.heads.drain(..).map(|r| r.cost()).collect()
+    /// Drops the heads; they stay unfinished.
+    pub fn drop_heads(&mut self) {
+        self.heads.clear();
+        self.head_bytes = 0;
+    }
+
+    /// The log begins at `at` now, above what was read: reading goes on there. The source starts it anew, so it is not paused.
+    pub fn skip_to(&mut self, at: i64) {
+        self.tracker.seen(at);
+        self.paused = false;
     }
 
     /// Records with the engine.
@@ -228,6 +273,8 @@ impl Partition {
 mod tests {
     use super::*;
     use crate::domain::record::Position;
+
+    const ROOM: HeadRoom = HeadRoom { records: MAX_HEADS, bytes: 1 << 20 };
 
     fn assigned(topic: &str, committed: Option<(i64, &str)>, topic_has_commits: bool, low: i64, high: i64) -> Assigned {
         Assigned {
@@ -276,12 +323,12 @@ mod tests {
         let topic = "callbackd.retry.5s";
         let (mut partition, fault) = Partition::begin(&assigned(topic, None, false, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
         assert_eq!(fault, None);
-        assert!(matches!(partition.take(record(topic, 0, 1_000), UnixMillis(1_000)).0, Taken::Held));
-        assert!(matches!(partition.take(record(topic, 1, 1_500), UnixMillis(1_500)).0, Taken::Held));
+        assert!(matches!(partition.take(record(topic, 0, 1_000), UnixMillis(1_000), ROOM).0, Taken::Held));
+        assert!(matches!(partition.take(record(topic, 1, 1_500), UnixMillis(1_500), ROOM).0, Taken::Held));
         assert!(partition.release(UnixMillis(5_999)).is_none());
         assert_eq!(partition.release(UnixMillis(6_000)).map(|(t, _)| t.offset), Some(0));
         assert_eq!(partition.next_release(), Some(UnixMillis(6_500)));
-        assert!(matches!(partition.take(record(topic, 2, 1_600), UnixMillis(99_000)).0, Taken::Held), "behind the heads, in order");
+        assert!(matches!(partition.take(record(topic, 2, 1_600), UnixMillis(99_000), ROOM).0, Taken::Held), "behind the heads, in order");
     }
 
     #[test]
@@ -290,7 +337,7 @@ mod tests {
         let (mut partition, _) = Partition::begin(&assigned(topic, None, false, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
         for offset in 0..64 {
             assert_eq!(partition.rest(false), None);
-            let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000));
+            let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000), ROOM);
         }
         assert_eq!(partition.rest(false), Some(true));
         assert!(partition.release(UnixMillis(1_999)).is_none());
@@ -303,13 +350,13 @@ mod tests {
     fn a_refused_record_stops_its_partition_and_is_never_committed_past() {
         let (mut partition, _) = Partition::begin(&assigned("t", None, false, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
         for offset in 0..3 {
-            assert!(matches!(partition.take(record("t", offset, 0), UnixMillis(0)).0, Taken::HandOver(..)));
+            assert!(matches!(partition.take(record("t", offset, 0), UnixMillis(0), ROOM).0, Taken::HandOver(..)));
         }
         partition.settled(0);
         partition.refused(Refused { topic: "d".into(), cause: "too large".into() });
         partition.settled(2);
         assert!(partition.is_stopped());
-        assert!(matches!(partition.take(record("t", 3, 0), UnixMillis(0)).0, Taken::Dropped));
+        assert!(matches!(partition.take(record("t", 3, 0), UnixMillis(0), ROOM).0, Taken::Dropped));
         partition.seen(4);
         assert_eq!(partition.tracker.commit_point().offset, 1);
         assert_eq!((partition.rest(false), partition.handed()), (Some(true), 0));

@@ -143,7 +143,7 @@ pub enum CommitMode {
 pub trait Source {
     /// Waits up to `timeout` for an event; a batch holds at most `max` records.
     fn poll(&mut self, timeout: Duration, max: usize) -> SourceEvent;
-    /// Starts reading newly assigned partitions at these offsets.
+    /// Starts reading newly assigned partitions at these offsets; none of them is paused any more, whatever was before.
     fn start(&mut self, at: &[(TopicPartition, i64)]);
     /// Gives partitions up, after [`SourceEvent::Revoking`] or [`SourceEvent::Lost`].
     fn release(&mut self, partitions: &[TopicPartition]);

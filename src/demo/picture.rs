@@ -14,6 +14,8 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Picture {
     started: Instant,
     last_line: Option<Instant>,
+    /// What the line before said was going on.
+    doing: String,
     live: Option<Live>,
 }
 
@@ -25,7 +27,7 @@ struct Live {
 
 impl Picture {
     pub(super) fn new(cases: &[Case], terminal: bool) -> Self {
-        Self { started: Instant::now(), last_line: None, live: terminal.then(|| Live::new(cases)) }
+        Self { started: Instant::now(), last_line: None, doing: String::new(), live: terminal.then(|| Live::new(cases)) }
     }
 
     /// Shows the account; `receivers_age` decides who is up.
@@ -40,12 +42,16 @@ impl Picture {
         let seconds = self.started.elapsed().as_secs();
         if let Some(live) = &self.live {
             live.show(seconds, doing, account, cases, receivers_age);
-        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+        } else if self.doing != doing || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            if self.doing != doing {
+                writeln!(out, "{seconds:>3} s  {doing}")?;
+                doing.clone_into(&mut self.doing);
+            }
             self.last_line = Some(Instant::now());
             let total = &account.total;
             writeln!(
                 out,
-                "{seconds:>3} s  produced {:>4}  delivered {:>4}  retried {:>4}  dead-lettered {:>3}  skipped {:>3}  oldest {:>6}",
+                "{seconds:>3} s    produced {:>4}  delivered {:>4}  retried {:>4}  dead-lettered {:>3}  skipped {:>3}  oldest {:>6}",
                 total.produced,
                 total.delivered,
                 total.retried,
@@ -158,7 +164,7 @@ pub(super) fn age(of: Option<Duration>) -> String {
 pub(super) fn print_account(account: &Account, cases: &[Case], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_header(["domain", "its receiver", "produced", "delivered", "dead-\nlettered", "skipped", "retried", "p99"]);
+    table.set_header(["domain", "its receiver", "produced", "delivered", "dead-\nlettered", "skipped", "retried", "p99 of\nthe age"]);
     let row = |domain: &str, receiver: &str, tally: &Tally| {
         let numbers = [tally.produced, tally.delivered, tally.dead_lettered, tally.skipped, tally.retried].map(|number| number.to_string());
         let [produced, delivered, dead_lettered, skipped, retried] = numbers;
@@ -237,12 +243,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_where_no_terminal_is_fits_into_a_hundred_columns() {
+    fn where_no_terminal_is_a_line_says_what_is_going_on_once_and_all_fit_into_a_hundred_columns() {
         let cases = cases();
         let mut out = Vec::new();
         let account = Account { cases: vec![Tally::default(); cases.len()], ..Account::default() };
-        Picture::new(&cases, false).show("producing", &account, &cases, Duration::ZERO, &mut out).unwrap();
+        let mut picture = Picture::new(&cases, false);
+        for doing in ["producing", "producing", "settling"] {
+            picture.show(doing, &account, &cases, Duration::ZERO, &mut out).unwrap();
+        }
         let out = String::from_utf8(out).unwrap();
-        assert!(out.starts_with("  0 s  produced    0") && out.trim_end().chars().count() <= 100, "{out}");
+        let heads: Vec<&str> = out.lines().map(|line| line.get(..20).unwrap_or(line)).collect();
+        assert_eq!(heads, ["  0 s  producing", "  0 s    produced   ", "  0 s  settling", "  0 s    produced   "]);
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
     }
 }

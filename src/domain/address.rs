@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("the name is local or special; egress.allow_names can allow it")]
     Name,
     /// Not http or https, user info, no host, port 0.
-    #[error("the URL is not a plain http or https URL with a host")]
+    #[error("not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535")]
     Url,
 }
 

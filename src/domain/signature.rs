@@ -117,6 +117,14 @@ impl KeyRing {
         &self.0
     }
 
+    /// From when on none of them is in force, for good; `None` without keys, or when one never expires. An old key that expires after its
+    /// successor took over is not the end.
+    #[must_use]
+    pub fn runs_out(&self) -> Option<UnixMillis> {
+        let ends: Option<Vec<UnixMillis>> = self.0.iter().map(|key| key.expires).collect();
+        ends?.into_iter().max()
+    }
+
     /// The keys in force at `now`.
     pub fn at(&self, now: UnixMillis) -> Signer<'_> {
         if self.0.is_empty() {
@@ -273,6 +281,20 @@ mod tests {
             assert_eq!(at(&ring(&keys), 10), expected, "{keys:?}");
         }
         assert_eq!(one.keys().len(), 1);
+    }
+
+    #[test]
+    fn a_ring_runs_out_with_the_last_of_its_keys() {
+        for (keys, expected) in [
+            (vec![], None),
+            (vec![("a", None, None)], None),
+            (vec![("a", None, Some(5)), ("b", None, None)], None),
+            (vec![("a", None, Some(5))], Some(UnixMillis(5))),
+            (vec![("a", None, Some(9)), ("b", Some(1), Some(5))], Some(UnixMillis(9))),
+        ] {
+            let ring = KeyRing::new(keys.iter().map(|(id, from, until)| key(id, *from, *until)).collect());
+            assert_eq!(ring.runs_out(), expected, "{keys:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Beyond this the daemon is not ready, takes nothing in and judges nothing by age.
 pub const SANE: Duration = Duration::from_secs(60);
 
+/// A report older than this proves nothing about the difference any more, which is unknown again. Without an end a clock that jumped
+/// over a suspended machine would pause intake for ever: what is paused appends nothing, and only an append brings a new report.
+pub const PROOF: Duration = Duration::from_secs(300);
+
 /// The last append that the broker told us of: (its timestamp, our monotonic clock then).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BrokerClock {
@@ -24,10 +28,12 @@ impl BrokerClock {
         self.last.map_or(wall, |(append, at)| append.plus(monotonic.saturating_sub(at)))
     }
 
-    /// Our wall clock minus the broker's, in milliseconds; `None` while nothing is known (which counts as sane).
+    /// Our wall clock minus the broker's, in milliseconds; `None` while nothing is known (which counts as sane), and when the last
+    /// report is older than [`PROOF`].
     #[must_use]
     pub fn skew_ms(&self, wall: UnixMillis, monotonic: Duration) -> Option<i64> {
-        self.last.map(|_| wall.0.saturating_sub(self.now(wall, monotonic).0))
+        let proof = self.last.filter(|(_, at)| monotonic.saturating_sub(*at) <= PROOF);
+        proof.map(|_| wall.0.saturating_sub(self.now(wall, monotonic).0))
     }
 
     /// Whether our clock is within [`SANE`] of the broker's.
@@ -51,6 +57,17 @@ mod tests {
         assert_eq!(clock.now(UnixMillis(5), secs(1)), UnixMillis(5));
         assert_eq!(clock.skew_ms(UnixMillis(5), secs(1)), None);
         assert!(clock.is_sane(UnixMillis(5), secs(1)));
+    }
+
+    #[test]
+    fn a_jump_is_believed_for_five_minutes_after_the_last_report_and_no_longer() {
+        let mut clock = BrokerClock::default();
+        clock.observe(UnixMillis(1_000_000), secs(10));
+        assert!(!clock.is_sane(UnixMillis(2_000_000), secs(310)));
+        assert!(clock.is_sane(UnixMillis(2_000_000), secs(311)));
+        assert_eq!(clock.skew_ms(UnixMillis(2_000_000), secs(311)), None);
+        clock.observe(UnixMillis(1_301_000), secs(311));
+        assert!(!clock.is_sane(UnixMillis(2_000_000), secs(311)), "the next report tells it again");
     }
 
     #[test]

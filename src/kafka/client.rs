@@ -407,7 +407,10 @@ impl ClientContext for PlainContext {
         }
         let code = error.rdkafka_error_code().map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
         tracing::debug!(target: "librdkafka", %code, "{reason}");
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}"));
+        // That all are down says less than why one is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}"));
+        }
     }
 }
 

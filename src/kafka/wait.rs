@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long one question to the broker may take: also how late a stop is noticed.
 const QUESTION: Duration = Duration::from_secs(1);
 
+/// The client's own events that one question may leave behind, with some to spare.
+const EVENTS: u32 = 16;
+
 /// How often a sleeping thread looks whether it shall still wait.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -93,6 +96,7 @@ pub fn wait_for_broker(
     let client: BaseConsumer<PlainContext> = make(&settings.plain(), PlainContext::default())?;
     let mut pauses = Pauses::for_broker();
     let mut count = 0;
+    let mut trouble = None;
     loop {
         if !keep_waiting() {
             return Err(WaitError::Stopped);
@@ -104,9 +108,13 @@ pub fn wait_for_broker(
             Ok(_) => "no broker in the answer".to_owned(),
             Err(error) => error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}")),
         };
-        // Serves the client's own error events: they name what a time-out hides, refused credentials for one.
-        let _ = client.poll(Duration::ZERO);
-        let cause = client.context().take_trouble().unwrap_or(error);
+        // Serves the client's own error events: they name what a time-out hides, refused credentials for one. Each poll serves one.
+        for _ in 0..EVENTS {
+            let _ = client.poll(Duration::ZERO);
+        }
+        // The client keeps quiet about the same trouble for a while: the latest that it told of still holds.
+        trouble = client.context().take_trouble().or(trouble);
+        let cause = trouble.clone().unwrap_or(error);
         count += 1;
         let pause = pauses.next_pause();
         report(&Failure { count, cause, pause });

@@ -13,6 +13,7 @@ pub(super) struct Process {
     entries: Closed<EntityKind, IntGauge>,
     digest: IntGauge,
     clock_skew: Gauge,
+    key_expiry: Gauge,
 }
 
 impl Process {
@@ -24,6 +25,11 @@ impl Process {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        family::int_gauge(
+            registry,
+            "callbackd_own_outage",
+            "1 while an outage of our own is presumed and intake is paused, a rise that needs a look at our network. This version never presumes one: it stays 0.",
+        )?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
@@ -53,6 +59,11 @@ impl Process {
                 "callbackd_clock_skew_seconds",
                 "Our wall clock minus the broker's. Beyond 60 s either way the process is not ready and takes nothing in: mend the time service.",
             )?,
+            key_expiry: family::gauge(
+                registry,
+                "callbackd_signing_key_expiry_timestamp_seconds",
+                "When the first callback template runs out of signing keys; 0 when none ever does. From then on its callbacks are parked, never sent unsigned: give it a new key in time. It rises with each rotation.",
+            )?,
         })
     }
 }
@@ -67,6 +78,11 @@ impl super::Metrics {
             p.entries.of(kind).set(whole(count));
         }
         p.digest.set(whole(digest48 & 0xffff_ffff_ffff));
+    }
+
+    /// The first callback template to run out of signing keys does so then; `None`: none ever does.
+    pub fn set_signing_key_expiry(&self, at: Option<UnixMillis>) {
+        self.process.key_expiry.set(seconds(at));
     }
 
     /// A load of the registry was refused; the one before stays in force.

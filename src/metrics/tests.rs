@@ -53,6 +53,7 @@ fn busy() -> Arc<Metrics> {
     m.egress_blocked(Refusal::Metadata);
     m.registry_loaded(UnixMillis(1_700_000_000_000), &[(EntityKind::Domain, 1)], 0xffff_ffff_ffff);
     m.set_clock_skew(-0.25);
+    m.set_signing_key_expiry(Some(UnixMillis(1_800_000_000_000)));
     m.headers_dropped();
     m.push_start_assumed();
     m.mixed_regions();
@@ -81,6 +82,8 @@ fn every_closed_label_set_is_there_at_zero_before_anything_happened() {
         "callbackd_egress_violations_total",
         "callbackd_registry_entries{kind=\"binding\"}",
         "callbackd_oldest_undelivered_timestamp_seconds",
+        "callbackd_signing_key_expiry_timestamp_seconds",
+        "callbackd_own_outage",
     ] {
         assert_eq!(value(&m, series), Some(0.0), "{series}");
     }
@@ -109,6 +112,7 @@ fn what_happened_is_what_is_shown() {
         ("callbackd_registry_digest", 281_474_976_710_655.0),
         ("callbackd_registry_last_load_success", 1.0),
         ("callbackd_clock_skew_seconds", -0.25),
+        ("callbackd_signing_key_expiry_timestamp_seconds", 1_800_000_000.0),
     ] {
         assert_eq!(value(&m, series), Some(expected), "{series}");
     }

@@ -2,6 +2,7 @@
 //! rows keep their places, so that the domain's problems can be told by line.
 
 use super::LoadOptions;
+use crate::domain::id::DomainName;
 use crate::domain::policy::Success;
 use crate::domain::registry::{
     AccountEntry, BindingEntry, CallbackTemplateEntry, DomainEntry, Entries, Format, HeaderEntry, Keep, KeyEntry, MixEntry, PolicyKind,
@@ -107,7 +108,11 @@ fn delays(item: &Item<'_>) -> Option<Vec<Duration>> {
 
 fn success(item: &Item<'_>) -> Option<Success> {
     if item.is_text() {
-        return item.choice(&["2xx"], |name| name).map(|_| Success::Any2xx);
+        if item.text() == Some("2xx") {
+            return Some(Success::Any2xx);
+        }
+        item.problem("must be \"2xx\" or a list of statuses such as [200, 204]");
+        return None;
     }
     let statuses = item.list()?;
     let statuses = statuses.iter().filter_map(|status| status.integer(200..=299)).filter_map(|status| u16::try_from(status).ok());
@@ -182,9 +187,11 @@ fn warn_of_mixes(reading: &Reading<'_>, entries: &Entries) {
     if entries.mixes.is_empty() {
         return;
     }
-    let regions: HashMap<&str, Option<Region>> = entries.domains.iter().map(|domain| (domain.name.as_str(), domain.region)).collect();
+    let regions: HashMap<DomainName, Option<Region>> =
+        entries.domains.iter().filter_map(|domain| Some((DomainName::parse(&domain.name)?, domain.region))).collect();
     for (at, mix) in entries.mixes.iter().enumerate() {
-        let of_inputs: Vec<Option<Region>> = mix.inputs.iter().filter_map(|input| regions.get(input.as_str()).copied()).collect();
+        let of_inputs: Vec<Option<Region>> =
+            mix.inputs.iter().filter_map(|input| regions.get(&DomainName::parse(input)?).copied()).collect();
         let mut known = of_inputs.iter().flatten();
         let first = known.next();
         if known.any(|region| Some(region) != first) {

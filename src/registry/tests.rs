@@ -73,7 +73,7 @@ until = 2026-12-01T00:00:00Z
 domain = "push.shop.example"
 path = "live"
 stream = "finale"
-inputs = ["push.shop.example", "push.overseas.example"]
+inputs = ["push.shop.example", "Push.Overseas.Example."]
 "#;
 
 #[test]
@@ -187,7 +187,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
         (
             format!("{TEMPLATE}success = '3xx'\ntimeout = '121s'\nrate = -1"),
             &[
-                "r.toml:4: callback_templates[0].success: must be one of \"2xx\"",
+                "r.toml:4: callback_templates[0].success: must be \"2xx\" or a list of statuses such as [200, 204]",
                 "r.toml:5: callback_templates[0].timeout: must be from 100ms to 120s",
                 "r.toml:6: callback_templates[0].rate: must be above 0 and at most 1000000 attempts a second",
             ],

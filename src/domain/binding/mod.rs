@@ -21,7 +21,7 @@ impl Skip {
     /// Every rule.
     pub const ALL: [Self; 2] = [Self::NoCallbackTemplate, Self::NoUrl];
 
-    /// Its name in logs, and the value of the label `rule`.
+    /// Its name in logs, and the value of the label `reason` of `callbackd_skipped_total`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Checks of single values: names, ranges, headers. Ranges are those of design §7 unless a doc says otherwise.
 
-use super::super::policy::{Policy, Success};
+use super::super::policy::{MAX_AGE, MAX_ATTEMPTS, MAX_DELAY, MAX_TIMEOUT, MIN_DELAY, MIN_TIMEOUT, Policy, Success};
 use super::super::signature::SigningKey;
 use super::{CallbackTemplateEntry, EntityKind, KeyEntry, Problem, TemplateHeader, webhook_secret};
 use std::collections::HashSet;
@@ -31,10 +31,10 @@ const HEADER_BYTES: usize = 4096;
 const KEY_BYTES: usize = 1024;
 
 const DAY: u64 = 24 * 3600;
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
-const DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(7 * DAY);
-const AGE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30 * DAY);
-const ATTEMPTS: RangeInclusive<u32> = 1..=1000;
+const TIMEOUT: RangeInclusive<Duration> = MIN_TIMEOUT..=MAX_TIMEOUT;
+const DELAY: RangeInclusive<Duration> = MIN_DELAY..=MAX_DELAY;
+const AGE: RangeInclusive<Duration> = MIN_DELAY..=MAX_AGE;
+const ATTEMPTS: RangeInclusive<u32> = 1..=MAX_ATTEMPTS;
 
 /// The problems of one entry, as they are found.
 pub(super) struct Found<'a> {

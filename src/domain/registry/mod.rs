@@ -161,6 +161,12 @@ impl Registry {
         self.rates.get(endpoint).copied()
     }
 
+    /// When the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`; `None`: none ever does.
+    #[must_use]
+    pub fn keys_run_out(&self) -> Option<UnixMillis> {
+        self.callback_templates.values().filter_map(|template| template.keys.runs_out()).min()
+    }
+
     /// How many entries of each kind there are, for `callbackd_registry_entries{kind}`.
     #[must_use]
     pub fn entries(&self) -> [(EntityKind, usize); 6] {

@@ -4,7 +4,6 @@ use super::super::address::{AddressPolicy, Refusal};
 use super::super::event::EventKind;
 use super::super::policy::Policy;
 use super::super::signature::KeyRing;
-use super::super::time::UnixMillis;
 use super::{Format, Keep};
 use std::fmt;
 use std::sync::Arc;
@@ -94,12 +93,6 @@ impl CallbackTemplate {
     /// Its URLs, whatever they are for.
     pub fn urls(&self) -> impl Iterator<Item = &Arc<CallbackUrl>> {
         [&self.recording_file, &self.recording_status, &self.recording_exception].into_iter().flatten()
-    }
-
-    /// When the first of its keys expires, for `callbackd_signing_key_expiry_timestamp_seconds`; `None` when none ever does.
-    #[must_use]
-    pub fn earliest_key_expiry(&self) -> Option<UnixMillis> {
-        self.keys.keys().iter().filter_map(|key| key.expires).min()
     }
 }
 

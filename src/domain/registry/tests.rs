@@ -86,7 +86,15 @@ fn values_out_of_range_are_told_by_field() {
     type Change = fn(&mut CallbackTemplateEntry);
     let day = |n: u64| Duration::from_secs(n * 24 * 3600);
     assert!(problems_of_template(|t| (t.delays, t.max_age) = (Some(vec![day(7)]), Some(day(30)))).is_empty());
-    let table: [(Change, &str); 16] = [
+    for (attempts, timeout) in [(1, Duration::from_millis(100)), (1000, Duration::from_secs(120))] {
+        let at_a_bound = |t: &mut CallbackTemplateEntry| {
+            (t.attempts, t.jitter) = (Some(attempts), Some(1.0));
+            (t.timeout, t.connect_timeout) = (Some(timeout), Some(timeout));
+        };
+        assert!(problems_of_template(at_a_bound).is_empty());
+    }
+    let table: [(Change, &str); 17] = [
+        (|t| t.attempts = Some(1001), "callback_templates[0].retry.attempts: must be from 1 to 1000"),
         (|t| t.timeout = Some(Duration::from_millis(99)), "callback_templates[0].timeout: must be from 100ms to 120s"),
         (|t| t.connect_timeout = Some(Duration::from_millis(120_001)), "callback_templates[0].connect_timeout: must be from 100ms to 120s"),
         (|t| t.attempts = Some(0), "callback_templates[0].retry.attempts: must be from 1 to 1000"),
@@ -110,7 +118,7 @@ fn values_out_of_range_are_told_by_field() {
         ),
         (
             |t| t.recording_status = Some("not a url".into()),
-            "callback_templates[0].urls.recording_status: the URL is not a plain http or https URL with a host",
+            "callback_templates[0].urls.recording_status: not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535",
         ),
     ];
     for (change, expected) in table {
@@ -121,8 +129,8 @@ fn values_out_of_range_are_told_by_field() {
 #[test]
 fn urls_are_judged_by_the_address_policy_and_never_shown() {
     for (url, expected) in [
-        ("ftp://shop.example/", "the URL is not a plain http or https URL with a host"),
-        ("https://user:pw@shop.example/", "the URL is not a plain http or https URL with a host"),
+        ("ftp://shop.example/", "not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535"),
+        ("https://user:pw@shop.example/", "not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535"),
         ("http://2130706433/canary", "the address is private or reserved; egress.allow_networks can allow it"),
         ("http://[::ffff:169.254.169.254]/", "link-local and metadata addresses are never dialled"),
         ("http://localhost/", "the name is local or special; egress.allow_names can allow it"),
@@ -302,16 +310,19 @@ fn the_digest_depends_on_content_but_neither_on_the_order_of_rows_nor_on_secrets
 }
 
 #[test]
-fn entries_are_counted_per_kind_and_the_first_key_to_expire_is_known() {
+fn entries_are_counted_per_kind_and_the_first_template_to_run_out_of_keys_is_known() {
     let mut entries = one_of_each();
     let (mut early, mut late) = (key("a", b"k"), key("b", b"k"));
     (early.expires, late.expires) = (Some(UnixMillis(5)), Some(UnixMillis(9)));
-    entries.callback_templates[0].keys = vec![late, early, key("c", b"k")];
+    entries.callback_templates[0].keys = vec![late, early];
+    let registry = Registry::build(entries.clone(), &rules()).unwrap();
+    assert_eq!(registry.keys_run_out(), Some(UnixMillis(9)));
+    entries.callback_templates[0].keys.push(key("c", b"k"));
     let registry = Registry::build(entries, &rules()).unwrap();
     assert_eq!(
         registry.entries().map(|(kind, count)| (kind.as_str(), count)),
         [("account", 0), ("recording_template", 0), ("callback_template", 1), ("domain", 2), ("binding", 0), ("mix", 0)]
     );
-    assert_eq!(registry.callback_template("shop").unwrap().earliest_key_expiry(), Some(UnixMillis(5)));
+    assert_eq!(registry.keys_run_out(), None);
     assert_eq!(Registry::empty().domain_names().len(), 0);
 }

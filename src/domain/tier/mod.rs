@@ -60,9 +60,12 @@ pub enum TiersError {
     /// The list is empty.
     #[error("at least one delay tier is needed")]
     Empty,
-    /// No duration in digits and lower-case letters, or one twice (`60s` and `1m` are one), below 1 ms or above 7 days.
-    #[error("delay tier {0:?}: a duration like \"5s\" or \"10m\" in digits and lower-case letters, each once, from 1 ms to 7 days")]
+    /// No duration in digits and lower-case letters, or below 1 ms, or above 7 days.
+    #[error("{0:?} is no delay: write one like \"5s\" or \"10m\", in digits and lower-case letters, from 1 ms to 7 days")]
     Bad(String),
+    /// The same delay as one before it: `60s` and `1m` are one.
+    #[error("{0:?} is the same delay as {1:?} before it")]
+    Repeated(String, String),
 }
 
 impl Tiers {
@@ -71,17 +74,18 @@ impl Tiers {
     /// # Errors
     /// See [`TiersError`].
     pub fn new(prefix: &str, delays: &[String]) -> Result<Self, TiersError> {
-        let mut tiers: Vec<Tier> = Vec::with_capacity(delays.len());
-        for text in delays {
-            let bad = || TiersError::Bad(text.clone());
-            let delay = parse_label(text).filter(|d| *d <= MAX_DELAY).ok_or_else(bad)?;
-            if tiers.iter().any(|t| t.delay == delay) {
-                return Err(bad());
-            }
-            tiers.push(Tier { delay, topic: topic(prefix, text).into(), label: text.as_str().into() });
+        let (mut tiers, problems) = read(prefix, delays);
+        if let Some((_, problem)) = problems.into_iter().next() {
+            return Err(problem);
         }
         tiers.sort_by_key(|t| t.delay);
         if tiers.is_empty() { Err(TiersError::Empty) } else { Ok(Self(tiers)) }
+    }
+
+    /// Everything that is wrong with single delays, each with its place in the list. None for an empty list.
+    #[must_use]
+    pub fn problems(delays: &[String]) -> Vec<(usize, TiersError)> {
+        read("", delays).1
     }
 
     /// Ascending by delay.
@@ -146,6 +150,21 @@ impl Tiers {
     fn times(&self, tier: &Tier, left: i64) -> i64 {
         left.saturating_add(micros(self.tolerance(tier))).div_euclid(micros(tier.delay))
     }
+}
+
+/// The tiers of `delays` in their order, without those that cannot be one.
+fn read(prefix: &str, delays: &[String]) -> (Vec<Tier>, Vec<(usize, TiersError)>) {
+    let (mut tiers, mut problems) = (Vec::<Tier>::with_capacity(delays.len()), Vec::new());
+    for (at, text) in delays.iter().enumerate() {
+        match parse_label(text).filter(|delay| *delay <= MAX_DELAY) {
+            None => problems.push((at, TiersError::Bad(text.clone()))),
+            Some(delay) => match tiers.iter().find(|tier| tier.delay == delay) {
+                Some(earlier) => problems.push((at, TiersError::Repeated(text.clone(), earlier.label.to_string()))),
+                None => tiers.push(Tier { delay, topic: topic(prefix, text).into(), label: text.as_str().into() }),
+            },
+        }
+    }
+    (tiers, problems)
 }
 
 /// `<prefix>.retry.<label>`.
@@ -229,7 +248,9 @@ mod tests {
         {
             assert_eq!(new(&["1m", bad]), Err(TiersError::Bad(bad.to_owned())), "{bad:?}");
         }
-        assert_eq!(new(&["1m", "60s"]), Err(TiersError::Bad("60s".to_owned())));
+        assert_eq!(new(&["1m", "60s"]), Err(TiersError::Repeated("60s".to_owned(), "1m".to_owned())));
+        let all = Tiers::problems(&["1m", "8d", "5s", "60s", ""].map(String::from));
+        assert_eq!(all.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1, 3, 4]);
         assert!(new(&["7d", "1ms", "1h30m"]).is_ok());
     }
 

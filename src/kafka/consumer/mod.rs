@@ -32,7 +32,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,10 @@ pub struct Consumer {
     metrics: Arc<Metrics>,
     /// Partitions started, with their start: told apart from new ones, and where an unread one stands.
     started: HashMap<TopicPartition, i64>,
+    /// Paused, and perhaps not ours any more: the client keeps a partition paused through unassigning and assigning.
+    paused: HashSet<TopicPartition>,
+    /// Some partition's offset to read is not in the log and it is not known yet which: asked again then.
+    misplaced: Option<Instant>,
     resolving: Vec<TopicPartition>,
     /// An assignment is to be answered, also an empty one.
     unanswered: bool,
@@ -79,6 +83,8 @@ impl Consumer {
             names: TopicNames::default(),
             metrics,
             started: HashMap::new(),
+            paused: HashSet::new(),
+            misplaced: None,
             resolving: Vec::new(),
             unanswered: false,
             ask_again_at: Instant::now(),
@@ -190,10 +196,15 @@ impl Consumer {
     /// Partitions whose next offset to read is no longer in the log, as if newly assigned with that offset committed.
     fn out_of_range(&mut self) -> Option<SourceEvent> {
         let positions: HashMap<TopicPartition, i64> = self.positions().into_iter().collect();
-        let client = self.client()?;
+        self.misplaced = None;
+        let client = self.client.as_deref()?;
         let mut assigned = Vec::new();
         for (name, start) in &self.started {
-            let Ok((low, high)) = client.fetch_watermarks(&name.topic, name.partition, QUESTION) else { continue };
+            let Ok((low, high)) = client.fetch_watermarks(&name.topic, name.partition, QUESTION) else {
+                // The client does not read on by itself: whoever it is, it must be found.
+                self.misplaced = Some(Instant::now() + RESOLVE_PAUSE);
+                continue;
+            };
             let next = positions.get(name).copied().unwrap_or(*start);
             if next < low || next > high {
                 let committed = Some((next, String::new()));
@@ -296,6 +307,11 @@ impl Source for Consumer {
             {
                 return event;
             }
+            if self.misplaced.is_some_and(|at| Instant::now() >= at)
+                && let Some(event) = self.out_of_range()
+            {
+                return event;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             match Self::poll_one(self.client.as_deref(), &mut self.names, left) {
                 Polled::Record(first) => return SourceEvent::Batch(self.take(first, max)),
@@ -329,12 +345,17 @@ impl Source for Consumer {
         {
             tracing::error!(class = %self.class, cause = %code_of(&error), "cannot take over the assignment");
         }
+        let paused: Vec<TopicPartition> = at.iter().filter_map(|(name, _)| self.paused.take(name)).collect();
+        if !paused.is_empty() {
+            self.resume(&paused);
+        }
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) {
-        self.started.retain(|name, _| !partitions.contains(name));
+        // The client takes back what it was given and nothing else: not what was still being resolved.
+        let given: Vec<TopicPartition> = partitions.iter().filter(|name| self.started.remove(*name).is_some()).cloned().collect();
         if let Some(client) = self.client()
-            && let Err(error) = client.incremental_unassign(&list_of(partitions))
+            && let Err(error) = client.incremental_unassign(&list_of(&given))
         {
             tracing::debug!(class = %self.class, cause = %code_of(&error), "cannot give the assignment back");
         }
@@ -351,6 +372,7 @@ impl Source for Consumer {
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.paused.extend(partitions.iter().cloned());
         if let Some(client) = self.client()
             && let Err(error) = client.pause(&list_of(partitions))
         {
@@ -359,6 +381,7 @@ impl Source for Consumer {
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.paused.retain(|name| !partitions.contains(name));
         if let Some(client) = self.client()
             && let Err(error) = client.resume(&list_of(partitions))
         {

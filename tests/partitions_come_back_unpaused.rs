@@ -1,0 +1,27 @@
+//! A partition that rested when it was taken away does not rest for ever when it comes back.
+
+use crate::harness::SOON;
+use crate::harness::receiver::{Answer, Receiver};
+use crate::harness::scene::{Scene, event, simple_registry};
+use std::collections::HashSet;
+
+#[test]
+fn tiers_that_were_full_of_heads_when_a_replica_took_them_are_read_on_when_it_leaves() {
+    const EVENTS: usize = 1200;
+    let receiver = Receiver::start(|_, nth| Answer::Status(if nth <= EVENTS { 503 } else { 200 }));
+    let mut scene = Scene::new("come-back", 4);
+    scene.tiers = vec!["20s"];
+    scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "retry = { delays = [\"20s\"], attempts = 5 }");
+    let mut first = scene.start();
+    scene.produce(&(0..EVENTS).map(|n| event("shop.example", n)).collect::<Vec<_>>());
+    receiver.wait_for(EVENTS, SOON);
+    scene.wait_committed_to_the_end();
+    let mut second = scene.launch();
+    second.wait_ready();
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    second.stop();
+    receiver.wait("all of them once more", SOON, |requests| {
+        requests.iter().skip(EVENTS).map(|r| r.id().to_string()).collect::<HashSet<_>>().len() == EVENTS
+    });
+    first.stop();
+}
