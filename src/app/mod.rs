@@ -243,9 +243,8 @@ fn await_topics(
     stop: &watch::Receiver<Stop>,
 ) -> Result<Option<topics::CheckReport>, RunError> {
     let wanted = topic_settings(settings, options, client, &store.snapshot());
-    let heartbeat = health.heartbeat("start");
+    // No heartbeat: one question may take longer than a loop may be silent, and there is no loop yet that could be stuck.
     loop {
-        heartbeat.beat();
         if *stop.borrow() != Stop::No {
             return Ok(None);
         }

@@ -12,7 +12,7 @@ use super::attempt::{self, Callback, NoActiveKey, Success};
 use super::handover::{Intake, Phase, Return, Returned, Ticket, ToEngine, ToIntake};
 use super::lane::Terms;
 use super::lanes::{Lanes, Offer, Parked};
-use super::oldest::Oldest;
+use super::oldest::{self, Oldest};
 use super::ports::{Appended, CallbackRequest, Clock, Outbox, Refused, Transport};
 use super::settings::Settings;
 use super::settle::{Departure, Purpose, Settlement};
@@ -534,7 +534,7 @@ impl<C: Clock> Engine<C> {
                 match purpose {
                     Purpose::Requeue { tier, reason } => {
                         self.metrics.requeued(&tier.label, reason);
-                        self.oldest.requeued(tier.delay, chain.source_time, self.clock.monotonic());
+                        self.oldest.requeued(tier.delay, chain.domain.as_ref(), chain.source_time, self.clock.monotonic());
                     }
                     Purpose::Bury { reason } => {
                         self.metrics.dead_letter(reason);
@@ -609,10 +609,14 @@ impl<C: Clock> Engine<C> {
     }
 
     fn export_oldest(&mut self, now: Duration) {
-        let waiting = self.lanes.waiting().map(|c| c.chain.source_time).min();
-        let held = self.holds.values().map(|h| h.chain.source_time).min();
-        let oldest = [waiting, held, self.oldest.get(now)].into_iter().flatten().min();
-        self.metrics.set_oldest_undelivered(oldest);
+        let mut by_domain = self.oldest.by_domain(now);
+        let in_memory = self.lanes.waiting().map(|c| &c.chain).chain(self.holds.values().map(|h| &h.chain));
+        for chain in in_memory {
+            oldest::note(&mut by_domain, chain.domain.as_ref(), chain.source_time);
+        }
+        self.metrics.set_oldest_undelivered(by_domain.values().min().copied());
+        let named = by_domain.iter().filter_map(|(domain, at)| Some((domain.as_ref()?.as_str(), *at)));
+        self.metrics.set_domain_oldest_undelivered(named);
     }
 
     fn begin_drain(&mut self) {

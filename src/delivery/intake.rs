@@ -98,6 +98,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
         next_export: now,
         pending: None,
         commits_fail_since: None,
+        commit_stall_said: false,
         stalled_since: None,
         last_poll: now,
         draining: false,
@@ -128,6 +129,7 @@ struct Thread<S, C> {
     /// The commit under way.
     pending: Option<Vec<(TopicPartition, CommitPoint)>>,
     commits_fail_since: Option<Duration>,
+    commit_stall_said: bool,
     stalled_since: Option<Duration>,
     last_poll: Duration,
     draining: bool,
@@ -208,6 +210,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
         let now = self.context.clock.monotonic();
         let commits_fail = self.commits_fail_since.is_some_and(|since| now.saturating_sub(since) >= COMMIT_PATIENCE);
         let paused = self.stalled_since.is_some_and(|since| now.saturating_sub(since) >= LONG_STALL);
+        if commits_fail && !self.commit_stall_said {
+            error!(class = %self.context.class, "no commit was accepted for {} s: nothing more is taken in until one is", COMMIT_PATIENCE.as_secs());
+        }
+        self.commit_stall_said = commits_fail;
         let full = if paused { !self.budget.half_free() } else { self.budget.room() == 0 };
         let stalled = self.draining || full || commits_fail || !self.context.clock.is_sane();
         if stalled {
@@ -275,7 +281,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                     partition = partition.name.partition,
                     offset = one.ticket.offset,
                     cause = %refused,
-                    "partition stopped: a record could be neither requeued nor dead-lettered; mend the cause and restart, or skip the record"
+                    "partition stopped: a record could be neither requeued nor dead-lettered; mend the cause, then restart"
                 );
                 partition.refused(refused);
                 self.context.metrics.kafka_error(KafkaErrorKind::ProduceRefused);

@@ -1,16 +1,31 @@
-//! The oldest undelivered event, as far as this process saw (observability reference, "What Kafka alone cannot tell"): what is in memory,
-//! and what was requeued within the last turn of its tier.
+//! The oldest undelivered event, of all and of each domain, as far as this process saw (observability reference, "What Kafka alone cannot
+//! tell"): what was requeued within the last turn of its tier. The engine adds what waits in memory.
 
+use crate::domain::id::DomainName;
 use crate::domain::time::UnixMillis;
+use std::collections::HashMap;
 use std::time::Duration;
 
-/// The oldest source time put into one tier, in this turn of the tier and the one before.
-#[derive(Clone, Copy, Debug)]
+/// Oldest source time by domain; events whose domain could not be read stand under `None`.
+pub type ByDomain = HashMap<Option<DomainName>, UnixMillis>;
+
+/// Notes an event of `domain` and `source_time`.
+pub fn note(oldest: &mut ByDomain, domain: Option<&DomainName>, source_time: UnixMillis) {
+    match oldest.get_mut(&domain.cloned()) {
+        Some(known) => *known = source_time.min(*known),
+        None => {
+            oldest.insert(domain.cloned(), source_time);
+        }
+    }
+}
+
+/// The oldest put into one tier, in this turn of the tier and the one before.
+#[derive(Debug)]
 struct Turn {
     length: Duration,
     began: Duration,
-    this: Option<UnixMillis>,
-    before: Option<UnixMillis>,
+    this: ByDomain,
+    before: ByDomain,
 }
 
 /// The oldest of what waits in the tiers.
@@ -21,30 +36,35 @@ impl Oldest {
     /// For tiers of these delays.
     #[must_use]
     pub fn new(delays: impl IntoIterator<Item = Duration>) -> Self {
-        Self(delays.into_iter().map(|length| Turn { length, began: Duration::ZERO, this: None, before: None }).collect())
+        let turn = |length| Turn { length, began: Duration::ZERO, this: ByDomain::new(), before: ByDomain::new() };
+        Self(delays.into_iter().map(turn).collect())
     }
 
-    /// An event of `source_time` went into the tier of `delay`.
-    pub fn requeued(&mut self, delay: Duration, source_time: UnixMillis, now: Duration) {
+    /// An event of `domain` and `source_time` went into the tier of `delay`.
+    pub fn requeued(&mut self, delay: Duration, domain: Option<&DomainName>, source_time: UnixMillis, now: Duration) {
         self.turn(now);
         if let Some(turn) = self.0.iter_mut().find(|t| t.length == delay) {
-            turn.this = Some(turn.this.map_or(source_time, |t| t.min(source_time)));
+            note(&mut turn.this, domain, source_time);
         }
     }
 
-    /// The oldest source time that may still wait in a tier.
+    /// The oldest source times that may still wait in a tier, by domain.
     #[must_use]
-    pub fn get(&mut self, now: Duration) -> Option<UnixMillis> {
+    pub fn by_domain(&mut self, now: Duration) -> ByDomain {
         self.turn(now);
-        self.0.iter().flat_map(|t| [t.this, t.before]).flatten().min()
+        let mut oldest = ByDomain::new();
+        for (domain, source_time) in self.0.iter().flat_map(|t| t.this.iter().chain(&t.before)) {
+            note(&mut oldest, domain.as_ref(), *source_time);
+        }
+        oldest
     }
 
     fn turn(&mut self, now: Duration) {
         for turn in &mut self.0 {
             let passed = now.saturating_sub(turn.began);
             if passed >= turn.length {
-                turn.before = if passed < turn.length * 2 { turn.this } else { None };
-                turn.this = None;
+                let ended = std::mem::take(&mut turn.this);
+                turn.before = if passed < turn.length * 2 { ended } else { ByDomain::new() };
                 turn.began = now;
             }
         }
@@ -58,12 +78,16 @@ mod tests {
     #[test]
     fn what_went_into_a_tier_counts_for_its_turn_and_no_longer_than_two() {
         let secs = Duration::from_secs;
+        let a = DomainName::parse("a.example");
+        let of = |oldest: &mut Oldest, now| oldest.by_domain(secs(now)).get(&a).copied();
         let mut oldest = Oldest::new([secs(10), secs(100)]);
-        assert_eq!(oldest.get(secs(1)), None);
-        oldest.requeued(secs(10), UnixMillis(500), secs(1));
-        oldest.requeued(secs(100), UnixMillis(700), secs(2));
-        assert_eq!(oldest.get(secs(11)), Some(UnixMillis(500)));
-        assert_eq!(oldest.get(secs(25)), Some(UnixMillis(700)), "the small tier has turned twice");
-        assert_eq!(oldest.get(secs(300)), None);
+        assert_eq!(of(&mut oldest, 1), None);
+        oldest.requeued(secs(10), a.as_ref(), UnixMillis(500), secs(1));
+        oldest.requeued(secs(100), a.as_ref(), UnixMillis(700), secs(2));
+        oldest.requeued(secs(100), None, UnixMillis(100), secs(2));
+        assert_eq!(of(&mut oldest, 11), Some(UnixMillis(500)));
+        assert_eq!(of(&mut oldest, 25), Some(UnixMillis(700)), "the small tier has turned twice");
+        assert_eq!(oldest.by_domain(secs(26)).get(&None), Some(&UnixMillis(100)));
+        assert!(oldest.by_domain(secs(300)).is_empty());
     }
 }

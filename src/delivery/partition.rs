@@ -129,6 +129,7 @@ impl Partition {
         let (tracker, fault) = match (&assigned.committed, start) {
             (Some((offset, metadata)), Start::Committed(_) | Start::BelowStart { .. }) => {
                 let (mut tracker, fault) = Tracker::resume(*offset, metadata);
+                let fault = fault.or_else(|| tracker.check_end(assigned.high));
                 tracker.seen(start.at());
                 (tracker, fault)
             }
