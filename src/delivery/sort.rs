@@ -4,7 +4,7 @@ use crate::domain::binding::{self, Meeting, Skip};
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
 use crate::domain::event::{self, Event, PushStartSource};
-use crate::domain::headers::{Chain, History, Origin};
+use crate::domain::headers::{Chain, Origin};
 use crate::domain::id::{DomainName, EventId};
 use crate::domain::record::Record;
 use crate::domain::registry::{CallbackTemplate, CallbackUrl, Registry};
@@ -75,20 +75,7 @@ pub fn chain(record: &Record, class: Class) -> Chain {
 #[must_use]
 pub fn bare_chain(record: &Record) -> Chain {
     let bare = Record { headers: Vec::new(), ..record.clone() };
-    Chain {
-        id: EventId::of(&bare),
-        domain: None,
-        attempts: 0,
-        first_attempt: None,
-        last_attempt: None,
-        source_time: record.timestamp,
-        due: None,
-        last_outcome: None,
-        history: History::default(),
-        since: None,
-        origin: record.position.clone(),
-        replays: 0,
-    }
+    Chain::bare(record, EventId::of(&bare))
 }
 
 /// What is to be done with `record`, in the order of design §8. `sane_now` is our wall clock, absent while it is not to be trusted: then

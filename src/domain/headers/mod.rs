@@ -99,20 +99,7 @@ impl Chain {
     /// A dead letter has no due. From the replay topic only id, domain, source time, origin and replays are taken.
     #[must_use]
     pub fn read(record: &Record, from: Origin, longest_delay: Duration) -> Self {
-        let fresh = Self {
-            id: EventId::of(record),
-            domain: None,
-            attempts: 0,
-            first_attempt: None,
-            last_attempt: None,
-            source_time: record.timestamp,
-            due: None,
-            last_outcome: None,
-            history: History::default(),
-            since: None,
-            origin: record.position.clone(),
-            replays: 0,
-        };
+        let fresh = Self::bare(record, EventId::of(record));
         match from {
             Origin::Source => fresh,
             Origin::Replay => {
@@ -124,6 +111,25 @@ impl Chain {
                 Self { due, ..fresh.identified(record).progressed(record) }
             }
             Origin::DeadLetter => fresh.identified(record).progressed(record),
+        }
+    }
+
+    /// A chain of the event `id` that believes no header of `record`.
+    #[must_use]
+    pub fn bare(record: &Record, id: EventId) -> Self {
+        Self {
+            id,
+            domain: None,
+            attempts: 0,
+            first_attempt: None,
+            last_attempt: None,
+            source_time: record.timestamp,
+            due: None,
+            last_outcome: None,
+            history: History::default(),
+            since: None,
+            origin: record.position.clone(),
+            replays: 0,
         }
     }
 

@@ -3,8 +3,8 @@
 //! The client's asynchronous commit reports to a C callback only, which rdkafka's consumer does not set: its answer would never arrive.
 //! The awaited one does not return while the broker is away, and must not keep its class from polling. Hence a thread.
 
-use super::code_of;
 use super::context::{Context, Notice};
+use super::trouble::code_of;
 use crate::delivery::ports::{CommitRefused, TopicPartition};
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;

@@ -18,6 +18,7 @@
 
 mod committer;
 mod context;
+mod trouble;
 
 use super::client::{ClientError, ClientSettings, make};
 use super::record::{TopicNames, detach};
@@ -35,6 +36,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use trouble::{code_of, kind_of};
 
 /// One question about commits or watermarks.
 const QUESTION: Duration = Duration::from_secs(3);
@@ -268,31 +270,6 @@ fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&name.topic, name.partition);
     }
     list
-}
-
-fn code_of(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
-}
-
-/// The client's codes by kind; all others are of the kind `Other`.
-const KINDS: [(KafkaErrorKind, &[Code]); 4] = [
-    (KafkaErrorKind::Transport, &[Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut, Code::Resolve]),
-    (
-        KafkaErrorKind::Authentication,
-        &[
-            Code::Authentication,
-            Code::SaslAuthenticationFailed,
-            Code::TopicAuthorizationFailed,
-            Code::GroupAuthorizationFailed,
-            Code::ClusterAuthorizationFailed,
-        ],
-    ),
-    (KafkaErrorKind::OffsetReset, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
-    (KafkaErrorKind::Fatal, &[Code::Fatal]),
-];
-
-fn kind_of(code: Code) -> KafkaErrorKind {
-    KINDS.iter().find(|(_, codes)| codes.contains(&code)).map_or(KafkaErrorKind::Other, |(kind, _)| *kind)
 }
 
 impl Source for Consumer {

@@ -5,13 +5,18 @@
 //! the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
 //! prefetched stays), after [`LONG_STALL`] by pausing.
 //!
+//! `rebalance` begins and ends partitions, `commits` decides what is committed and when; here are the loop, the budget and the records.
+//!
 //! Invariants: an offset is finished only by a settlement; after a partition's phase is `Fenced` its tracker is gone, so that a late
 //! return can free budget and nothing else; the position is believed only where every record up to it was seen.
 
+mod commits;
+mod rebalance;
+
 use super::budget::Budget;
-use super::handover::{Intake, Phase, Return, Returned, ToEngine, ToIntake};
-use super::partition::{HeadRoom, Partition, Start, Taken};
-use super::ports::{Assigned, Clock, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
+use super::handover::{Intake, Return, Returned, ToEngine, ToIntake};
+use super::partition::{HeadRoom, Partition, Taken};
+use super::ports::{Clock, Source, SourceEvent, TopicPartition};
 use super::settings::Settings;
 use crate::domain::class::Class;
 use crate::domain::offsets::{CommitPoint, MapError};
@@ -19,10 +24,10 @@ use crate::domain::record::Record;
 use crate::metrics::{Health, Heartbeat, KafkaErrorKind, Metrics};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, error, info, warn};
+use tracing::{error, warn};
 
 /// Records per batch: enough that a wake-up of the engine is shared by many, few enough that a batch is a small part of a budget.
 const BATCH: usize = 256;
@@ -378,222 +383,5 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 self.out.push(Intake { ticket, record });
             }
         }
-    }
-
-    fn begin(&mut self, assigned: &[Assigned]) {
-        let mut starts = Vec::with_capacity(assigned.len());
-        for one in assigned {
-            let start = Start::decide(one, self.context.class, self.context.settings.start_from);
-            let name = &one.partition;
-            match start {
-                Start::Committed(_) => {}
-                Start::Earliest(at) | Start::Latest(at) => {
-                    debug!(topic = %name.topic, partition = name.partition, at, "no commit yet");
-                }
-                Start::BelowStart { at, lost } => {
-                    error!(topic = %name.topic, partition = name.partition, at, lost, "retention deleted records before they were read: they are lost");
-                    self.context.metrics.records_lost(lost);
-                }
-                Start::AboveEnd { at, repeats } => {
-                    error!(topic = %name.topic, partition = name.partition, at, repeats, "the commit lies above the log's end (topic re-created?): reading from its start, repeats are possible");
-                    self.context.metrics.possible_repeat(repeats);
-                }
-            }
-            let (partition, fault) = Partition::begin(one, self.context.class, start, &self.context.settings.prefix);
-            if let Some(fault) = fault {
-                Self::say_map_fault(&self.context.metrics, &partition, &fault);
-            }
-            starts.push((name.clone(), start.at()));
-            self.partitions.push(partition);
-        }
-        self.source.start(&starts);
-        self.count_assigned();
-        info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
-    }
-
-    /// Offsets to read are gone from the log. Where only its start moved up, the assignment goes on: what is in memory cannot be read
-    /// again. Where its end moved down it is another log, and the partition begins anew.
-    fn go_on_after_a_gap(&mut self, assigned: Vec<Assigned>) {
-        let mut starts = Vec::new();
-        let mut anew = Vec::new();
-        for one in assigned {
-            let start = Start::decide(&one, self.context.class, self.context.settings.start_from);
-            let name = one.partition.clone();
-            let known = self.partitions.iter_mut().find(|p| p.name == name);
-            if let (Start::BelowStart { at, lost }, Some(partition)) = (start, known) {
-                error!(topic = %name.topic, partition = name.partition, at, lost, "retention deleted records before they were read: they are lost");
-                self.context.metrics.records_lost(lost);
-                partition.skip_to(at);
-                starts.push((name, at));
-            } else {
-                anew.push(one);
-            }
-        }
-        if !starts.is_empty() {
-            self.source.start(&starts);
-        }
-        if !anew.is_empty() {
-            let names: Vec<TopicPartition> = anew.iter().map(|a| a.partition.clone()).collect();
-            self.end(&names);
-            self.begin(&anew);
-        }
-    }
-
-    /// Gives partitions back: no new attempts, running ones may end within the grace, then the final commit.
-    fn revoke(&mut self, names: &[TopicPartition]) {
-        let leaving = |p: &Partition| names.contains(&p.name);
-        for partition in self.partitions.iter_mut().filter(|p| leaving(p)) {
-            partition.assignment.advance(Phase::Revoking);
-            partition.drop_heads();
-        }
-        let engine_there = self.hand_over().is_ok() && self.context.engine.send(ToEngine::PhaseMoved).is_ok();
-        let deadline = self.context.clock.monotonic() + self.context.settings.revoke_grace;
-        while engine_there && self.partitions.iter().filter(|p| leaving(p)).any(|p| p.handed() > 0) {
-            self.heartbeat.beat();
-            let left = deadline.saturating_sub(self.context.clock.monotonic());
-            if left.is_zero() {
-                break;
-            }
-            match self.context.inbox.recv_timeout(left) {
-                Ok(ToIntake::Returns(returns)) => returns.into_iter().for_each(|one| self.take_back(one)),
-                Ok(ToIntake::Drain) => self.draining = true,
-                Ok(ToIntake::Leave) => {
-                    (self.draining, self.leaving) = (true, true);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        let late: usize = self.partitions.iter().filter(|p| leaving(p)).map(Partition::handed).sum();
-        for partition in self.partitions.iter().filter(|p| leaving(p)) {
-            partition.assignment.advance(Phase::Fenced);
-        }
-        let points = self.points(leaving);
-        if !points.is_empty()
-            && let Err(refused) = self.source.commit(points, CommitMode::Await)
-        {
-            warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
-        }
-        self.end(names);
-        self.source.release(names);
-        info!(class = %self.context.class, given = names.len(), held = self.partitions.len(), late, "partitions revoked");
-    }
-
-    /// Forgets partitions and fences what of them is still with the engine.
-    fn end(&mut self, names: &[TopicPartition]) {
-        for partition in self.partitions.iter_mut().filter(|p| names.contains(&p.name)) {
-            partition.assignment.advance(Phase::Fenced);
-            self.context.metrics.forget_partition(&partition.name.topic, partition.name.partition);
-        }
-        self.partitions.retain(|p| !names.contains(&p.name));
-        if let Some(pending) = &mut self.pending {
-            // The answer is about this assignment, not about the next one of the same partition.
-            pending.retain(|(name, _)| !names.contains(name));
-        }
-        let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.retain(|name, _| !names.contains(name));
-        drop(positions);
-        // An engine that is gone has nothing under these partitions either.
-        let _ = self.context.engine.send(ToEngine::PhaseMoved);
-        self.count_assigned();
-    }
-
-    fn count_assigned(&self) {
-        self.context.metrics.set_assigned_partitions(self.context.class, self.partitions.len());
-        let stopped = self.partitions.iter().filter(|p| p.is_stopped()).count();
-        self.context.metrics.set_partitions_stopped(self.context.class, stopped);
-    }
-
-    /// The commit points of dirty partitions.
-    fn points(&mut self, which: impl Fn(&Partition) -> bool) -> Vec<(TopicPartition, CommitPoint)> {
-        // While draining records are dropped unseen: the position says too much then.
-        if !self.draining {
-            let positions: HashMap<TopicPartition, i64> = self.source.positions().into_iter().collect();
-            for partition in &mut self.partitions {
-                if let Some(position) = positions.get(&partition.name) {
-                    partition.seen(*position);
-                }
-            }
-        }
-        let dirty = self.partitions.iter().filter(|p| which(p) && p.tracker.is_dirty());
-        dirty.map(|p| (p.name.clone(), p.tracker.commit_point())).collect()
-    }
-
-    fn commit_if_due(&mut self) {
-        let now = self.context.clock.monotonic();
-        if now < self.next_commit {
-            return;
-        }
-        self.next_commit = now + COMMIT_INTERVAL;
-        if self.pending.is_some() {
-            self.commits_fail_since.get_or_insert(now);
-            return;
-        }
-        let points = self.points(|_| true);
-        if now >= self.next_export {
-            self.next_export = now + EXPORT_INTERVAL;
-            self.export();
-        }
-        if points.is_empty() {
-            // What could not be committed has gone with its partitions: nothing fails any more.
-            self.commits_fail_since = None;
-            self.context.metrics.committed_at(self.context.class, self.context.clock.now());
-            return;
-        }
-        match self.source.commit(points.clone(), CommitMode::Later) {
-            Ok(()) => self.pending = Some(points),
-            Err(refused) => self.commit_failed(&refused),
-        }
-    }
-
-    fn commit_failed(&mut self, refused: &CommitRefused) {
-        debug!(class = %self.context.class, cause = %refused, "commit not accepted, it is tried again");
-        self.context.metrics.kafka_error(KafkaErrorKind::Commit);
-        self.commits_fail_since.get_or_insert(self.context.clock.monotonic());
-    }
-
-    fn on_committed(&mut self, result: Result<(), CommitRefused>) {
-        let Some(points) = self.pending.take() else { return };
-        match result {
-            Ok(()) => {
-                self.commits_fail_since = None;
-                self.context.metrics.committed_at(self.context.class, self.context.clock.now());
-                for (name, point) in &points {
-                    if let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) {
-                        partition.tracker.committed(point);
-                    }
-                }
-            }
-            Err(refused) => self.commit_failed(&refused),
-        }
-    }
-
-    fn export(&self) {
-        let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut largest_map = 0;
-        for partition in &self.partitions {
-            let point = partition.tracker.commit_point();
-            largest_map = largest_map.max(point.metadata.len());
-            let name = &partition.name;
-            self.context.metrics.set_unfinished_span(&name.topic, name.partition, partition.tracker.unfinished_span());
-            positions.insert(name.clone(), point.offset);
-        }
-        drop(positions);
-        self.context.metrics.set_commit_map_bytes(self.context.class, largest_map);
-    }
-
-    /// Commits what is finished and leaves the group.
-    fn leave(&mut self) -> Ended {
-        self.draining = true;
-        let points = self.points(|_| true);
-        if !points.is_empty()
-            && let Err(refused) = self.source.commit(points, CommitMode::Await)
-        {
-            warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
-        }
-        let names: Vec<TopicPartition> = self.partitions.iter().map(|p| p.name.clone()).collect();
-        self.end(&names);
-        self.source.leave();
-        Ended::Left
     }
 }

@@ -1,0 +1,148 @@
+//! From intake to the lane: chain, due time, sorting, and a place or a tier.
+
+use super::{Engine, Hold};
+use crate::delivery::attempt::Callback;
+use crate::delivery::handover::{Intake, Phase, Returned, Ticket};
+use crate::delivery::lane::Terms;
+use crate::delivery::lanes::{Offer, Parked};
+use crate::delivery::ports::Clock;
+use crate::delivery::settle::Settlement;
+use crate::delivery::sort::{self, Sorted};
+use crate::domain::class::Class;
+use crate::domain::dead_letter::Reason;
+use crate::domain::headers::Chain;
+use crate::domain::id::DomainName;
+use crate::domain::record::Record;
+use crate::domain::requeue::RequeueReason;
+use crate::domain::tier::Place;
+use crate::metrics::SettledAs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{info, warn};
+
+impl<C: Clock> Engine<C> {
+    /// Takes over a registry that was loaded meanwhile. What waits is decided anew: an attempt goes by the URL and the keys of now.
+    pub(super) fn renew_registry(&mut self) {
+        let latest = self.snapshot.load();
+        if Arc::ptr_eq(&latest, &self.registry) {
+            return;
+        }
+        self.registry = Arc::clone(&latest);
+        drop(latest);
+        if self.drain_deadline.is_none() {
+            for callback in self.lanes.take_out(|_| true) {
+                let Callback { ticket, record, chain, .. } = *callback;
+                self.sort(ticket, record, chain);
+            }
+        }
+    }
+
+    pub(super) fn take_in(&mut self, intake: Intake) {
+        let Intake { ticket, record } = intake;
+        if self.drain_deadline.is_some() || ticket.assignment.phase() != Phase::Active {
+            return self.give_back(ticket, Returned::Unsettled);
+        }
+        if ticket.assignment.class == Class::Replay {
+            self.metrics.replayed(1);
+        }
+        match catch_unwind(AssertUnwindSafe(|| sort::chain(&record, ticket.assignment.class))) {
+            Ok(chain) => self.route(ticket, record, chain),
+            Err(_) => self.fault(ticket, &record, sort::bare_chain),
+        }
+    }
+
+    /// By the due time: to the lane, into the hold, or on to the next tier.
+    pub(super) fn route(&mut self, ticket: Ticket, record: Record, chain: Chain) {
+        let Some(due) = chain.due else { return self.sort(ticket, record, chain) };
+        let remaining = due.since(self.clock.broker_now());
+        match self.settings.tiers.place(remaining) {
+            Place::Due => self.sort(ticket, record, chain),
+            Place::Hold if self.hold_bytes + ticket.cost <= self.settings.hold_bytes() => {
+                self.hold_bytes += ticket.cost;
+                self.next_hold += 1;
+                self.holds.insert((due, self.next_hold), Hold { ticket, record, chain });
+            }
+            Place::Hold | Place::Tier(_) => self.requeue(ticket, &record, chain, due, RequeueReason::MovedOn),
+        }
+    }
+
+    pub(super) fn sort(&mut self, ticket: Ticket, record: Record, chain: Chain) {
+        let sane_now = self.clock.is_sane().then(|| self.clock.now());
+        let settings = &self.settings;
+        let sorted = catch_unwind(AssertUnwindSafe(|| {
+            sort::sort(&self.registry, &record, &chain, ticket.assignment.class, settings.replay_limit, sane_now)
+        }));
+        match sorted {
+            Ok(Sorted::Call(call)) => {
+                let mut chain = chain;
+                chain.domain = Some(call.event.domain.clone());
+                if call.assumed_push_start {
+                    self.metrics.push_start_assumed();
+                }
+                if call.mixed_regions && chain.attempts == 0 {
+                    self.metrics.mixed_regions();
+                }
+                let callback = Callback {
+                    ticket,
+                    record,
+                    chain,
+                    event: call.event,
+                    template: call.template,
+                    url: call.url,
+                    mixed_regions: call.mixed_regions,
+                };
+                self.offer(Box::new(callback));
+            }
+            Ok(Sorted::Skip { domain, rule }) => {
+                info!(event_id = %chain.id, %domain, origin = %chain.origin, rule = rule.as_str(), "skipped");
+                self.metrics.skipped(rule);
+                self.settled(SettledAs::Skipped, &Chain { domain: Some(domain), ..chain });
+                self.give_back(ticket, Returned::Settled(Settlement::skipped(rule)));
+            }
+            Ok(Sorted::UnknownDomainTurn { domain }) => {
+                let chain = Chain { domain: Some(domain), ..chain };
+                let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
+                self.requeue(ticket, &record, chain, due, RequeueReason::UnknownDomain);
+            }
+            Ok(Sorted::Bury { domain, reason, detail }) => {
+                let domain = domain.or_else(|| chain.domain.clone());
+                if reason == Reason::AccountSuspended {
+                    self.log_suspended(domain.as_ref());
+                }
+                self.bury(ticket, &record, Chain { domain, ..chain }, reason, &detail);
+            }
+            Err(_) => self.fault(ticket, &record, |_| chain),
+        }
+    }
+
+    pub(super) fn log_suspended(&mut self, domain: Option<&DomainName>) {
+        let now = self.clock.monotonic();
+        let Some(domain) = domain else { return };
+        if self.suspended_logged.get(domain).is_none_or(|at| now.saturating_sub(*at) >= Duration::from_secs(60)) {
+            self.suspended_logged.insert(domain.clone(), now);
+            warn!(%domain, "the storage service of this domain's account is not active: its events are dead-lettered; replay them once it is restored");
+        }
+    }
+
+    pub(super) fn offer(&mut self, callback: Box<Callback>) {
+        let now = self.clock.monotonic();
+        let endpoint = callback.url.endpoint.clone();
+        let terms = Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(&endpoint) };
+        let class = callback.ticket.assignment.class;
+        match self.lanes.offer(&endpoint, class, terms, callback, now) {
+            Offer::Start(callback) => self.start(callback),
+            Offer::Waits => {}
+            Offer::Park(parked) => self.park(parked),
+        }
+    }
+
+    pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
+        let Callback { ticket, record, chain, .. } = *parked.item;
+        let pause = parked.until.map(|until| until.saturating_sub(self.clock.monotonic()));
+        let reason = if pause.is_some() { RequeueReason::CircuitOpen } else { RequeueReason::LaneFull };
+        let delay = pause.unwrap_or_default().max(self.settings.tiers.smallest().delay);
+        let due = self.clock.broker_now().plus(delay);
+        self.requeue(ticket, &record, chain, due, reason);
+    }
+}

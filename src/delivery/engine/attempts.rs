@@ -1,0 +1,154 @@
+//! Attempts: started, ended, judged.
+
+use super::{Done, Engine, Job, KEY_RECHECK};
+use crate::delivery::attempt::{self, Callback, NoActiveKey, Success};
+use crate::delivery::handover::{Phase, Returned, Ticket};
+use crate::delivery::ports::Clock;
+use crate::delivery::settle::Settlement;
+use crate::domain::class::Class;
+use crate::domain::dead_letter::Reason;
+use crate::domain::headers::{Chain, OutcomeMark};
+use crate::domain::id::DomainName;
+use crate::domain::policy::Policy;
+use crate::domain::record::Record;
+use crate::domain::registry::Endpoint;
+use crate::domain::requeue::RequeueReason;
+use crate::domain::retry::{self, Next};
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::{self, AttemptResult, Failure, Outcome, Verdict};
+use crate::metrics::SettledAs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use tracing::{debug, warn};
+
+impl<C: Clock> Engine<C> {
+    pub(super) fn start_waiting(&mut self) {
+        let now = self.clock.monotonic();
+        while self.drain_deadline.is_none() {
+            let Some(callback) = self.lanes.next(now) else { break };
+            if callback.ticket.assignment.phase() == Phase::Active {
+                self.start(callback);
+            } else {
+                self.lanes.withdrawn(&callback.url.endpoint, callback.ticket.assignment.class);
+                self.give_back(callback.ticket, Returned::Unsettled);
+            }
+        }
+        self.metrics.set_in_flight(self.lanes.running());
+    }
+
+    /// Starts an attempt whose place in its lane is taken already.
+    pub(super) fn start(&mut self, callback: Box<Callback>) {
+        let now = self.clock.now();
+        match catch_unwind(AssertUnwindSafe(|| attempt::request(&callback, now))) {
+            Ok(Ok(request)) => {
+                if callback.chain.attempts == 0 && callback.ticket.assignment.class == Class::Fresh {
+                    self.metrics.first_attempt_age(now.since(callback.chain.source_time));
+                }
+                self.jobs.push(Job::Attempt { callback, request, started: now });
+            }
+            Ok(Err(NoActiveKey)) => {
+                self.free_place(&callback, true);
+                let due = self.clock.broker_now().plus(KEY_RECHECK);
+                let Callback { ticket, record, chain, template, .. } = *callback;
+                warn!(template = %template.name, event_id = %chain.id, "keys are configured and none is in force: parked, never sent unsigned");
+                self.requeue(ticket, &record, chain, due, RequeueReason::NoActiveKey);
+            }
+            Err(_) => {
+                self.free_place(&callback, true);
+                let Callback { ticket, record, chain, .. } = *callback;
+                self.fault(ticket, &record, |_| chain);
+            }
+        }
+    }
+
+    pub(super) fn free_place(&mut self, callback: &Callback, answered: bool) {
+        let class = callback.ticket.assignment.class;
+        self.lanes.finished(&callback.url.endpoint, class, answered, self.clock.monotonic());
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Attempt { callback, outcome, started, took } => self.on_attempt(callback, &outcome, started, took),
+            Done::Append { leaving, result } => self.on_append(*leaving, result),
+        }
+    }
+
+    pub(super) fn on_attempt(&mut self, callback: Box<Callback>, outcome: &Outcome, started: UnixMillis, took: Duration) {
+        let answered = matches!(outcome, Outcome::Answered { .. });
+        self.free_place(&callback, answered);
+        let Callback { ticket, record, mut chain, template, url, .. } = *callback;
+        let policy = &template.policy;
+        let result = AttemptResult::of(policy, outcome);
+        self.metrics.attempt(result, took);
+        let now = self.clock.now();
+        let mark = OutcomeMark::of(outcome);
+        let verdict = verdict::judge(policy, outcome, now);
+        chain.attempted(started, now, mark);
+        debug!(
+            event_id = %chain.id, domain = chain.domain.as_ref().map(DomainName::as_str), attempt = chain.attempts,
+            outcome = %mark, duration_ms = took.as_millis(), topic = %ticket.assignment.topic,
+            partition = ticket.assignment.partition, offset = ticket.offset, "attempt"
+        );
+        if let Some(success) = Success::proven_by(verdict) {
+            if ticket.assignment.phase() == Phase::Fenced {
+                self.metrics.possible_repeat(1);
+                return self.give_back(ticket, Returned::Unsettled);
+            }
+            self.settled(SettledAs::Delivered, &chain);
+            return self.give_back(ticket, Returned::Settled(Settlement::delivered(success)));
+        }
+        if ticket.assignment.phase() == Phase::Fenced {
+            return self.give_back(ticket, Returned::Unsettled);
+        }
+        let pause = match verdict {
+            Verdict::Retry { pause } => pause,
+            Verdict::Delivered | Verdict::Rejected => {
+                return self.bury(ticket, &record, chain, Reason::Rejected, &format!("status {mark} is final"));
+            }
+        };
+        if let Some(pause) = pause {
+            self.pause(&url.endpoint, pause);
+        }
+        self.retry(policy, ticket, &record, chain, pause);
+    }
+
+    /// The receiver asked to be left alone: its lane rests, what waits there is parked.
+    pub(super) fn pause(&mut self, endpoint: &Endpoint, pause: Duration) {
+        let until = self.clock.monotonic() + pause;
+        for parked in self.lanes.pause(endpoint, until) {
+            self.park(parked);
+        }
+    }
+
+    /// After a failed attempt that `chain` counts.
+    pub(super) fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
+        let now = self.clock.now();
+        // Without a clock that is sane no verdict by age: as if first attempted now.
+        let unaged = (!self.clock.is_sane()).then(|| Chain { first_attempt: None, ..chain.clone() });
+        let judged = unaged.as_ref().unwrap_or(&chain);
+        match retry::after_failure(policy, judged, pause, self.clock.draw(), &self.settings.tiers, now) {
+            Next::At(due) => {
+                let due = self.clock.broker_now().plus(due.since(now));
+                self.requeue(ticket, record, chain, due, RequeueReason::Retry);
+            }
+            Next::Bury(reason) => {
+                let detail = format!(
+                    "{} attempts, the last one: {}",
+                    chain.attempts,
+                    chain.last_outcome.map_or_else(String::new, |m| m.to_string())
+                );
+                self.bury(ticket, record, chain, reason, &detail);
+            }
+        }
+    }
+
+    /// A panic of ours on the way of `record`: an attempt with outcome `internal`, by the default policy.
+    pub(super) fn fault(&mut self, ticket: Ticket, record: &Record, chain: impl FnOnce(&Record) -> Chain) {
+        let mut chain = chain(record);
+        warn!(event_id = %chain.id, topic = %record.position.topic, partition = record.position.partition, offset = record.position.offset, "a fault of ours while this record was handled counts as an attempt");
+        self.metrics.attempt(AttemptResult::Internal, Duration::ZERO);
+        let now = self.clock.now();
+        chain.attempted(now, now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
+        self.retry(&Policy::css(), ticket, record, chain, None);
+    }
+}

@@ -1,0 +1,290 @@
+//! The engine: one task that owns all delivery state and drives every record from intake to settlement.
+//!
+//! One turn takes whatever is ready (returns of attempts and appends, batches, the tick), starts what may start, and sends what came back to
+//! the intake threads in one message a class. Attempts and appends are futures in one set, polled by this task alone: no spawn and no
+//! lock per event. What decides lives elsewhere: `sort` (what is to be done with a record), `lanes` (who may start), `domain::verdict` and
+//! `domain::retry` (what an outcome means). A panic on the way of one record counts as an attempt of that record with outcome `internal`.
+//!
+//! `admit` takes records to their lane, `attempts` makes and judges attempts, `settling` requeues, buries and gives back; here are the loop,
+//! the state they share, time and the drain.
+//!
+//! Late results are fenced by the assignment's phase: a failure after `Fenced` is dropped (the new owner does it), a success counts
+//! as a possible repeat.
+
+mod admit;
+mod attempts;
+mod settling;
+
+use super::attempt::{self, Callback};
+use super::handover::{Phase, Return, Ticket, ToEngine, ToIntake};
+use super::lanes::Lanes;
+use super::oldest::{self, Oldest};
+use super::ports::{Appended, CallbackRequest, Clock, Outbox, Refused, Transport};
+use super::settings::Settings;
+use super::settle::{Departure, Purpose, Settlement};
+use crate::domain::headers::Chain;
+use crate::domain::id::DomainName;
+use crate::domain::record::Record;
+use crate::domain::registry::Registry;
+use crate::domain::time::UnixMillis;
+use crate::domain::verdict::Outcome;
+use crate::metrics::{Health, Metrics};
+use arc_swap::ArcSwap;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{FutureExt as _, pin_mut};
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::info;
+
+/// Between looks at what time alone changes: holds, rates, lanes that stopped answering.
+const TICK: Duration = Duration::from_millis(50);
+/// Ticks between sweeps of idle lanes and exports of gauges that cost a walk: once a second.
+const TICKS_PER_SWEEP: u32 = 20;
+/// Ready results taken in one turn before others have theirs.
+const TURN: usize = 512;
+/// A template without an active key is looked at again after this (design §7).
+const KEY_RECHECK: Duration = Duration::from_secs(60);
+
+/// What the engine works with.
+pub struct Parts<T, O, C> {
+    /// Sends callbacks.
+    pub transport: T,
+    /// Appends requeues and dead letters.
+    pub outbox: O,
+    /// Time and chance.
+    pub clock: C,
+    /// Delivery settings.
+    pub settings: Settings,
+    /// The registry of now.
+    pub registry: Arc<ArcSwap<Registry>>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Liveness.
+    pub health: Arc<Health>,
+    /// From the intake threads; ends when the last of them is gone.
+    pub inbox: UnboundedReceiver<ToEngine>,
+    /// To the intake threads, by class.
+    pub intakes: [Sender<ToIntake>; 3],
+}
+
+/// How the engine ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Attempts cut by the drain deadline: uncommitted, so they are made again.
+    pub cut: usize,
+}
+
+enum Job {
+    Attempt { callback: Box<Callback>, request: CallbackRequest, started: UnixMillis },
+    Append { departure: Departure, leaving: Box<Leaving> },
+}
+
+enum Done {
+    Attempt { callback: Box<Callback>, outcome: Outcome, started: UnixMillis, took: Duration },
+    Append { leaving: Box<Leaving>, result: Result<(Settlement, Appended), Refused> },
+}
+
+/// What is left to tell of a record while its requeue or dead letter is on its way to the broker.
+struct Leaving {
+    ticket: Ticket,
+    chain: Chain,
+    purpose: Purpose,
+}
+
+/// A released record that is due within less than the smallest tier.
+struct Hold {
+    ticket: Ticket,
+    record: Record,
+    chain: Chain,
+}
+
+async fn perform<T: Transport, O: Outbox, C: Clock>(transport: Rc<T>, outbox: Rc<O>, clock: Rc<C>, job: Job) -> Done {
+    match job {
+        Job::Attempt { callback, request, started } => {
+            let began = clock.monotonic();
+            let outcome = attempt::send(&*transport, request).await;
+            Done::Attempt { callback, outcome, started, took: clock.monotonic().saturating_sub(began) }
+        }
+        Job::Append { departure, leaving } => Done::Append { leaving, result: departure.settle(&*outbox).await },
+    }
+}
+
+/// Runs until every intake thread is gone. When `drain` resolves, nothing new starts; what runs may end within `drain_timeout`, then is cut.
+pub async fn run<T: Transport, O: Outbox, C: Clock>(parts: Parts<T, O, C>, drain: impl Future<Output = ()>) -> Drained {
+    let Parts { transport, outbox, clock, settings, registry, metrics, health, mut inbox, intakes } = parts;
+    let (transport, outbox, clock) = (Rc::new(transport), Rc::new(outbox), Rc::new(clock));
+    let heartbeat = health.heartbeat("engine");
+    let mut engine = Engine::new(Rc::clone(&clock), settings, registry, metrics, intakes);
+    let mut jobs = FuturesUnordered::new();
+    let drain = drain.fuse();
+    pin_mut!(drain);
+    let tick = clock.sleep(TICK).fuse();
+    pin_mut!(tick);
+    loop {
+        // Biased: what frees memory goes before what fills it, and the drain before all.
+        tokio::select! {
+            biased;
+            () = &mut drain, if engine.drain_deadline.is_none() => engine.begin_drain(),
+            Some(done) = jobs.next(), if !jobs.is_empty() => engine.on_done(done),
+            () = &mut tick => {
+                tick.set(clock.sleep(TICK).fuse());
+                heartbeat.beat();
+                if engine.on_tick() {
+                    transport.tidy();
+                }
+            }
+            message = inbox.recv() => match message {
+                Some(message) => engine.on_message(message),
+                None => break,
+            },
+        }
+        for _ in 0..TURN {
+            if let Some(Some(done)) = jobs.next().now_or_never() {
+                engine.on_done(done);
+            } else if let Ok(message) = inbox.try_recv() {
+                engine.on_message(message);
+            } else {
+                break;
+            }
+        }
+        engine.start_waiting();
+        for job in engine.jobs.drain(..) {
+            jobs.push(perform(Rc::clone(&transport), Rc::clone(&outbox), Rc::clone(&clock), job));
+        }
+        engine.flush();
+        if engine.past_drain_deadline() {
+            jobs.clear();
+            engine.leave();
+        }
+    }
+    Drained { cut: engine.cut }
+}
+
+struct Engine<C> {
+    clock: Rc<C>,
+    settings: Settings,
+    snapshot: Arc<ArcSwap<Registry>>,
+    /// The snapshot that this turn decides by.
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    intakes: [Sender<ToIntake>; 3],
+    lanes: Lanes<Box<Callback>>,
+    /// By due time, and a number that tells those of one instant apart.
+    holds: BTreeMap<(UnixMillis, u64), Hold>,
+    hold_bytes: usize,
+    next_hold: u64,
+    oldest: Oldest,
+    jobs: Vec<Job>,
+    returns: [Vec<Return>; 3],
+    ticks: u32,
+    suspended_logged: HashMap<DomainName, Duration>,
+    drain_deadline: Option<Duration>,
+    left: bool,
+    cut: usize,
+}
+
+impl<C: Clock> Engine<C> {
+    fn new(
+        clock: Rc<C>,
+        settings: Settings,
+        snapshot: Arc<ArcSwap<Registry>>,
+        metrics: Arc<Metrics>,
+        intakes: [Sender<ToIntake>; 3],
+    ) -> Self {
+        metrics.set_in_flight_limit(settings.max_in_flight);
+        Self {
+            clock,
+            registry: snapshot.load_full(),
+            snapshot,
+            metrics,
+            intakes,
+            lanes: Lanes::new(settings.max_in_flight, settings.max_records()),
+            holds: BTreeMap::new(),
+            hold_bytes: 0,
+            next_hold: 0,
+            oldest: Oldest::new(settings.tiers.iter().map(|t| t.delay)),
+            jobs: Vec::new(),
+            returns: Default::default(),
+            ticks: 0,
+            suspended_logged: HashMap::new(),
+            drain_deadline: None,
+            left: false,
+            cut: 0,
+            settings,
+        }
+    }
+
+    fn on_message(&mut self, message: ToEngine) {
+        match message {
+            ToEngine::Batch(intakes) => {
+                self.renew_registry();
+                for intake in intakes {
+                    self.take_in(intake);
+                }
+            }
+            ToEngine::PhaseMoved => self.give_up_waiting(|ticket| ticket.assignment.phase() != Phase::Active),
+        }
+    }
+
+    /// True once a second, when it is time to sweep.
+    fn on_tick(&mut self) -> bool {
+        self.renew_registry();
+        let broker_now = self.clock.broker_now();
+        while let Some(entry) = self.holds.first_entry() {
+            if entry.key().0 > broker_now {
+                break;
+            }
+            let hold = entry.remove();
+            self.hold_bytes -= hold.ticket.cost;
+            self.sort(hold.ticket, hold.record, Chain { due: None, ..hold.chain });
+        }
+        let now = self.clock.monotonic();
+        for parked in self.lanes.trim(now) {
+            self.park(parked);
+        }
+        self.ticks += 1;
+        let sweep = self.ticks.is_multiple_of(TICKS_PER_SWEEP);
+        if sweep {
+            self.lanes.sweep(now);
+            self.export_oldest(now);
+        }
+        sweep
+    }
+
+    fn export_oldest(&mut self, now: Duration) {
+        let mut by_domain = self.oldest.by_domain(now);
+        let in_memory = self.lanes.waiting().map(|c| &c.chain).chain(self.holds.values().map(|h| &h.chain));
+        for chain in in_memory {
+            oldest::note(&mut by_domain, chain.domain.as_ref(), chain.source_time);
+        }
+        self.metrics.set_oldest_undelivered(by_domain.values().min().copied());
+        let named = by_domain.iter().filter_map(|(domain, at)| Some((domain.as_ref()?.as_str(), *at)));
+        self.metrics.set_domain_oldest_undelivered(named);
+    }
+
+    fn begin_drain(&mut self) {
+        info!(running = self.lanes.running(), "draining: nothing new starts");
+        self.drain_deadline = Some(self.clock.monotonic() + self.settings.drain_timeout);
+        for intake in &self.intakes {
+            let _ = intake.send(ToIntake::Drain);
+        }
+        self.give_up_waiting(|_| true);
+    }
+
+    fn past_drain_deadline(&self) -> bool {
+        !self.left && self.drain_deadline.is_some_and(|deadline| self.clock.monotonic() >= deadline)
+    }
+
+    fn leave(&mut self) {
+        self.left = true;
+        self.cut = self.lanes.running();
+        for intake in &self.intakes {
+            let _ = intake.send(ToIntake::Leave);
+        }
+    }
+}

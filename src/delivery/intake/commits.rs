@@ -1,0 +1,105 @@
+//! Commits: what is due, what was accepted, and the last one before leaving.
+
+use super::{COMMIT_INTERVAL, EXPORT_INTERVAL, Ended, Thread};
+use crate::delivery::partition::Partition;
+use crate::delivery::ports::{Clock, CommitMode, CommitRefused, Source, TopicPartition};
+use crate::domain::offsets::CommitPoint;
+use crate::metrics::KafkaErrorKind;
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use tracing::{debug, warn};
+
+impl<S: Source, C: Clock> Thread<S, C> {
+    /// The commit points of dirty partitions.
+    pub(super) fn points(&mut self, which: impl Fn(&Partition) -> bool) -> Vec<(TopicPartition, CommitPoint)> {
+        // While draining records are dropped unseen: the position says too much then.
+        if !self.draining {
+            let positions: HashMap<TopicPartition, i64> = self.source.positions().into_iter().collect();
+            for partition in &mut self.partitions {
+                if let Some(position) = positions.get(&partition.name) {
+                    partition.seen(*position);
+                }
+            }
+        }
+        let dirty = self.partitions.iter().filter(|p| which(p) && p.tracker.is_dirty());
+        dirty.map(|p| (p.name.clone(), p.tracker.commit_point())).collect()
+    }
+
+    pub(super) fn commit_if_due(&mut self) {
+        let now = self.context.clock.monotonic();
+        if now < self.next_commit {
+            return;
+        }
+        self.next_commit = now + COMMIT_INTERVAL;
+        if self.pending.is_some() {
+            self.commits_fail_since.get_or_insert(now);
+            return;
+        }
+        let points = self.points(|_| true);
+        if now >= self.next_export {
+            self.next_export = now + EXPORT_INTERVAL;
+            self.export();
+        }
+        if points.is_empty() {
+            // What could not be committed has gone with its partitions: nothing fails any more.
+            self.commits_fail_since = None;
+            self.context.metrics.committed_at(self.context.class, self.context.clock.now());
+            return;
+        }
+        match self.source.commit(points.clone(), CommitMode::Later) {
+            Ok(()) => self.pending = Some(points),
+            Err(refused) => self.commit_failed(&refused),
+        }
+    }
+
+    pub(super) fn commit_failed(&mut self, refused: &CommitRefused) {
+        debug!(class = %self.context.class, cause = %refused, "commit not accepted, it is tried again");
+        self.context.metrics.kafka_error(KafkaErrorKind::Commit);
+        self.commits_fail_since.get_or_insert(self.context.clock.monotonic());
+    }
+
+    pub(super) fn on_committed(&mut self, result: Result<(), CommitRefused>) {
+        let Some(points) = self.pending.take() else { return };
+        match result {
+            Ok(()) => {
+                self.commits_fail_since = None;
+                self.context.metrics.committed_at(self.context.class, self.context.clock.now());
+                for (name, point) in &points {
+                    if let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) {
+                        partition.tracker.committed(point);
+                    }
+                }
+            }
+            Err(refused) => self.commit_failed(&refused),
+        }
+    }
+
+    pub(super) fn export(&self) {
+        let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut largest_map = 0;
+        for partition in &self.partitions {
+            let point = partition.tracker.commit_point();
+            largest_map = largest_map.max(point.metadata.len());
+            let name = &partition.name;
+            self.context.metrics.set_unfinished_span(&name.topic, name.partition, partition.tracker.unfinished_span());
+            positions.insert(name.clone(), point.offset);
+        }
+        drop(positions);
+        self.context.metrics.set_commit_map_bytes(self.context.class, largest_map);
+    }
+
+    /// Commits what is finished and leaves the group.
+    pub(super) fn leave(&mut self) -> Ended {
+        self.draining = true;
+        let points = self.points(|_| true);
+        if !points.is_empty()
+            && let Err(refused) = self.source.commit(points, CommitMode::Await)
+        {
+            warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
+        }
+        let names: Vec<TopicPartition> = self.partitions.iter().map(|p| p.name.clone()).collect();
+        self.end(&names);
+        self.source.leave();
+        Ended::Left
+    }
+}

@@ -1,0 +1,31 @@
+//! The client's errors, by code: never by their text.
+
+use crate::metrics::KafkaErrorKind;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// The error's code in words, without its text.
+pub(super) fn code_of(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
+}
+
+/// The client's codes by kind; all others are of the kind `Other`.
+const KINDS: [(KafkaErrorKind, &[Code]); 4] = [
+    (KafkaErrorKind::Transport, &[Code::BrokerTransportFailure, Code::AllBrokersDown, Code::OperationTimedOut, Code::Resolve]),
+    (
+        KafkaErrorKind::Authentication,
+        &[
+            Code::Authentication,
+            Code::SaslAuthenticationFailed,
+            Code::TopicAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+        ],
+    ),
+    (KafkaErrorKind::OffsetReset, &[Code::AutoOffsetReset, Code::OffsetOutOfRange]),
+    (KafkaErrorKind::Fatal, &[Code::Fatal]),
+];
+
+/// Of which kind `code` is.
+pub(super) fn kind_of(code: Code) -> KafkaErrorKind {
+    KINDS.iter().find(|(_, codes)| codes.contains(&code)).map_or(KafkaErrorKind::Other, |(kind, _)| *kind)
+}
