@@ -280,3 +280,28 @@ fn told_to_leave_in_the_middle_of_a_revoke_it_leaves_though_cut_attempts_never_c
     });
     assert_eq!(ended, Ended::Left);
 }
+
+#[test]
+fn what_comes_back_unsettled_is_never_committed_past() {
+    let mut step = 0;
+    let mut commits = Vec::new();
+    let ended = play(Class::Fresh, 16, |stage| {
+        step += 1;
+        commits.clone_from(&stage.commits);
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", None, 0, 3)]),
+            2 => SourceEvent::Batch((0..3).map(|offset| record("source", offset, EPOCH, "{}", &[])).collect()),
+            4 => {
+                let [first, second, third] = &stage.handed[..] else { panic!("three records were handed over: {:?}", stage.handed) };
+                let unsettled = Return { ticket: second.clone(), returned: Returned::Unsettled };
+                stage.intake.send(ToIntake::Returns(vec![settled(first), unsettled, settled(third)])).unwrap();
+                SourceEvent::Nothing
+            }
+            40 => end(),
+            _ => SourceEvent::Nothing,
+        }
+    });
+    assert!(matches!(ended, Ended::Fatal(_)));
+    let last = commits.last().map(|(_, offset)| *offset);
+    assert_eq!(last, Some(1), "offset 0 is settled and committed, 1 is not: {commits:?}");
+}
