@@ -5,6 +5,7 @@
 //! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record. A
 //! property that only the other kind of client knows is left out: librdkafka would warn of it at every start.
 
+use super::scopes::{OF_CONSUMERS, OF_PRODUCERS};
 use crate::domain::class::Class;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -29,72 +30,6 @@ const BATCH_BYTES: usize = 1_000_000;
 
 /// `fetch.max.bytes`, one fetch answer: between 4 and 8 MiB (design §15).
 const FETCH_BYTES: (usize, usize) = (4 * 1024 * 1024, 8 * 1024 * 1024);
-
-/// Properties that mean nothing to producers (scope C in librdkafka's list): each would be a warning at every start.
-const OF_CONSUMERS: [&str; 31] = [
-    "auto.commit.enable",
-    "auto.commit.interval.ms",
-    "auto.offset.reset",
-    "check.crcs",
-    "consume.callback.max.messages",
-    "coordinator.query.interval.ms",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "fetch.error.backoff.ms",
-    "fetch.max.bytes",
-    "fetch.message.max.bytes",
-    "fetch.min.bytes",
-    "fetch.queue.backoff.ms",
-    "fetch.wait.max.ms",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.protocol.type",
-    "group.remote.assignor",
-    "heartbeat.interval.ms",
-    "isolation.level",
-    "max.partition.fetch.bytes",
-    "max.poll.interval.ms",
-    "offset.store.method",
-    "offset.store.path",
-    "offset.store.sync.interval.ms",
-    "partition.assignment.strategy",
-    "queued.max.messages.kbytes",
-    "queued.min.messages",
-    "session.timeout.ms",
-];
-
-/// Properties that mean nothing to consumers (scope P).
-const OF_PRODUCERS: [&str; 27] = [
-    "acks",
-    "batch.num.messages",
-    "batch.size",
-    "compression.codec",
-    "compression.level",
-    "compression.type",
-    "delivery.report.only.error",
-    "delivery.timeout.ms",
-    "enable.gapless.guarantee",
-    "enable.idempotence",
-    "linger.ms",
-    "message.send.max.retries",
-    "message.timeout.ms",
-    "msg_order_cmp",
-    "partitioner",
-    "produce.offset.report",
-    "queue.buffering.backpressure.threshold",
-    "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.ms",
-    "queuing.strategy",
-    "request.required.acks",
-    "request.timeout.ms",
-    "retries",
-    "sticky.partitioning.linger.ms",
-    "transaction.timeout.ms",
-    "transactional.id",
-];
 
 /// What every Kafka client of the daemon is made from. `Debug` prints the names of properties, never their values.
 #[derive(Clone)]

@@ -22,5 +22,6 @@ pub mod outbox;
 pub mod reader;
 pub mod record;
 pub mod replay;
+mod scopes;
 pub mod topics;
 pub mod wait;
