@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::config::{Environment, Settings};
+use crate::delivery::circuit::CircuitSettings;
 use crate::delivery::settings as delivery;
 use crate::domain::address::Refusal;
 use crate::domain::registry::Registry;
@@ -63,6 +64,11 @@ pub(super) fn delivery_settings(settings: &Settings) -> delivery::Settings {
         max_in_flight: own.max_in_flight,
         max_in_flight_bytes: own.max_in_flight_bytes,
         endpoint_concurrency: own.endpoint_concurrency,
+        circuit: CircuitSettings {
+            failures: usize::try_from(own.circuit.failures).unwrap_or(usize::MAX),
+            pause: own.circuit.pause,
+            max_pause: own.circuit.max_pause,
+        },
         drain_timeout: own.drain_timeout,
         revoke_grace: own.revoke_grace,
         start_from: own.start_from,

@@ -1,6 +1,7 @@
 //! One attempt: the request is rendered and signed afresh, with the keys in force now, and sent as signed (design §7).
 
 use super::handover::Ticket;
+use super::lanes::Item;
 use super::ports::{CallbackRequest, Transport};
 use crate::domain::body;
 use crate::domain::event::Event;
@@ -15,8 +16,11 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
@@ -43,6 +47,36 @@ pub struct Callback {
     pub url: Arc<CallbackUrl>,
     /// The header `callbackd-notice: mixed-regions` goes with it.
     pub mixed_regions: bool,
+}
+
+impl Callback {
+    /// The host that it goes to.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.url.host_str().unwrap_or_default()
+    }
+}
+
+impl Item for Box<Callback> {
+    fn record(&self) -> u64 {
+        record_key(&self.chain.id)
+    }
+
+    fn by_schedule(&self) -> bool {
+        self.chain.attempts > 0
+    }
+
+    fn timeout(&self) -> Duration {
+        self.template.policy.timeout
+    }
+}
+
+/// What circuits tell records apart by: a hash of the event id, so that a repeat of a record is no other record.
+#[must_use]
+pub fn record_key(id: &EventId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.as_str().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The template has keys and none is in force: nothing is sent unsigned.

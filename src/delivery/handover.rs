@@ -113,6 +113,8 @@ pub enum ToEngine {
 pub enum ToIntake {
     /// Records given back.
     Returns(Vec<Return>),
+    /// Rest, or go on: an outage of our own is presumed, or over.
+    Rest(bool),
     /// Take nothing more in; when all is back, or told to `Leave`, commit and leave.
     Drain,
     /// The drain deadline has passed and the engine has given everything back: commit and leave.

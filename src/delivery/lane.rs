@@ -1,31 +1,57 @@
-//! A lane: one endpoint's running attempts and its waiting room. A state machine without IO.
+//! A lane: one endpoint's running attempts, its waiting room, its circuit, and what its answers so far say. A state machine without IO.
 //!
 //! ```text
-//!   offer ─► free place? ── yes ─► running ─► finished ─► next waiting
-//!               │ no
-//!               ▼
-//!            waiting room (4 × the limit; more while the endpoint answers: see `lanes`) ── full or paused ─► parked
+//!   offer ─► free place in the window? ── yes ─► running ─► reply ─► next waiting
+//!               │ no                                          │
+//!               ▼                                             └─► window, latency, circuit
+//!            waiting room ── full, silent, paused or circuit open ─► parked, with a slot of its own to come back in
 //! ```
 //!
-//! An endpoint *answers* as long as no attempt has waited for longer than [`ANSWER_GRACE`] since its last answer. Circuits and slow
-//! start are not here yet.
+//! - The **window** of attempts at once starts at [`FIRST_WINDOW`], grows by one with each answer that it held up, and halves on time-outs,
+//!   429 and 503, once for what was on its way together.
+//! - An endpoint is **silent** when its last attempt ended without an answer and no other was answered lately, or when attempts have been
+//!   outstanding for longer than it usually takes to answer ([`Lane::patience`]). Nothing waits for one that was tried in vain.
+//! - **Slots**: what is parked comes back at the lane's capacity (its limit over its latency), one after the other, so that a backlog of N
+//!   costs about N moves.
 
+use super::circuit::{Admission, Circuit, CircuitSettings};
+use super::slots::Standing;
 use crate::domain::class::Class;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// For so long a new endpoint, or one that answered just now, counts as answering though attempts are outstanding. One second:
-/// several times a healthy answer, and the most that a sick endpoint may fill the memory of its class with more than its waiting room.
-pub const ANSWER_GRACE: Duration = Duration::from_secs(1);
+/// Attempts at once of an endpoint that is not known yet.
+pub const FIRST_WINDOW: usize = 2;
 
-/// The waiting room, in units of the lane's limit (design §9).
+/// The waiting room, in units of the window (design §9).
 pub const WAITING_ROOM: usize = 4;
+
+/// For so long an endpoint that was not heard of yet counts as answering though attempts are outstanding: several times a healthy answer.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many times its usual latency an endpoint may take before it counts as silent.
+const PATIENCE: u32 = 4;
+
+/// An answer says something about the endpoint for so long (design §9).
+const ANSWER_COUNTS: Duration = Duration::from_secs(60);
+
+/// The latency that is assumed before the first answer.
+const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
+
+/// The weight of the latest latency in the mean is one in so many.
+const LATENCY_MEMORY: u32 = 8;
+
+/// What waits in a lane is what it serves in so long: more would hold memory that others need.
+pub const HORIZON: Duration = Duration::from_secs(2);
 
 /// After so many fresh starts in a row a returning record that waits goes first: at least one in four.
 const FRESH_STREAK: u32 = 3;
 
 /// Attempts that a rate may save up while idle, as time: a burst of what the rate allows in 100 ms.
 const RATE_BURST: Duration = Duration::from_millis(100);
+
+/// An idle lane is forgotten after so long without an attempt, and with it what its answers said.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What a lane must keep to, from the settings and the template.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,16 +62,64 @@ pub struct Terms {
     pub rate: Option<f64>,
 }
 
+/// What an attempt said about its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It took the callback.
+    Accepted,
+    /// It answered, and refused this callback for good.
+    Rejected,
+    /// It answered something else.
+    Failed,
+    /// It answered that it has too much to do: 429, 503.
+    Overloaded,
+    /// No answer in time.
+    TimedOut,
+    /// No answer, and no time-out: the connection failed or broke.
+    Broken,
+    /// Nothing: the attempt was not made, or failed by a fault of ours.
+    Nothing,
+}
+
+/// An attempt that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Its class.
+    pub class: Class,
+    /// Its record, as [`super::circuit`] tells them apart.
+    pub record: u64,
+    /// What it said.
+    pub reply: Reply,
+    /// When it started (monotonic).
+    pub started: Duration,
+}
+
 /// One endpoint's lane. `T` is what waits.
 #[derive(Debug)]
 pub struct Lane<T> {
     terms: Terms,
-    running: usize,
+    window: usize,
+    /// Replies to attempts that started before this do not halve the window again.
+    halved: Duration,
+    running: [usize; 3],
     waiting: [VecDeque<T>; 3],
     fresh_streak: u32,
+    /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
+    last_answer: Option<Duration>,
+    last_start: Duration,
+    /// The last attempt that ended had no answer.
+    in_vain: bool,
+    latency: Option<Duration>,
     paused_until: Option<Duration>,
     rate_next: Duration,
+    /// The latest slot that was given to a parked record.
+    last_slot: Duration,
+    /// When the latest outstanding attempt will have timed out.
+    silence_ends: Duration,
+    circuit: Circuit,
+    /// Attempts that `slots` counts as unanswered.
+    counted: [usize; 3],
 }
 
 impl<T> Lane<T> {
@@ -54,18 +128,35 @@ impl<T> Lane<T> {
     pub fn new(terms: Terms) -> Self {
         Self {
             terms,
-            running: 0,
+            window: FIRST_WINDOW.min(terms.limit),
+            halved: Duration::ZERO,
+            running: [0; 3],
             waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             fresh_streak: 0,
             unanswered_since: None,
+            last_answer: None,
+            last_start: Duration::ZERO,
+            in_vain: false,
+            latency: None,
             paused_until: None,
             rate_next: Duration::ZERO,
+            last_slot: Duration::ZERO,
+            silence_ends: Duration::ZERO,
+            circuit: Circuit::new(),
+            counted: [0; 3],
         }
     }
 
     /// Takes over the terms of now.
-    pub const fn agree(&mut self, terms: Terms) {
+    pub fn agree(&mut self, terms: Terms) {
         self.terms = terms;
+        self.window = self.window.min(terms.limit.max(1));
+    }
+
+    /// Its circuit.
+    #[must_use]
+    pub const fn circuit(&self) -> &Circuit {
+        &self.circuit
     }
 
     /// Until when the endpoint asked to be left alone, if that is still ahead.
@@ -79,53 +170,180 @@ impl<T> Lane<T> {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
-    /// Whether the endpoint answers.
-    #[must_use]
-    pub fn answers(&self, now: Duration) -> bool {
-        self.unanswered_since.is_none_or(|since| now.saturating_sub(since) < ANSWER_GRACE)
+    /// How long attempts may be outstanding before their endpoint counts as silent.
+    fn patience(&self) -> Duration {
+        self.latency.map_or(FIRST_PATIENCE, |latency| FIRST_PATIENCE.max(latency * PATIENCE))
     }
 
-    /// Whether one more attempt may start now.
+    /// Whether attempts have been outstanding for too long.
+    fn is_overdue(&self, now: Duration) -> bool {
+        self.unanswered_since.is_some_and(|since| now.saturating_sub(since) >= self.patience())
+    }
+
+    /// Whether it was tried in vain. One attempt in vain among others that are answered does not make it so.
+    #[must_use]
+    pub fn is_in_vain(&self, now: Duration) -> bool {
+        self.in_vain && !self.last_answer.is_some_and(|at| now.saturating_sub(at) < self.patience())
+    }
+
+    /// Whether the endpoint is silent.
+    #[must_use]
+    pub fn is_silent(&self, now: Duration) -> bool {
+        self.is_in_vain(now) || self.is_overdue(now)
+    }
+
+    /// What its answers so far say.
+    #[must_use]
+    pub fn standing(&self, now: Duration) -> Standing {
+        if self.is_silent(now) {
+            return Standing::Silent;
+        }
+        match self.last_answer {
+            Some(at) if now.saturating_sub(at) < ANSWER_COUNTS => Standing::Answering,
+            Some(_) | None if self.running() == 0 => Standing::Untried,
+            Some(_) | None => Standing::Silent,
+        }
+    }
+
+    /// What [`super::slots::Slots`] is to count as unanswered of this lane: before, and now.
+    pub fn recount(&mut self, now: Duration) -> ([usize; 3], [usize; 3]) {
+        let unanswered = match self.standing(now) {
+            Standing::Answering => [0; 3],
+            Standing::Untried | Standing::Silent => self.running,
+        };
+        (std::mem::replace(&mut self.counted, unanswered), unanswered)
+    }
+
+    /// Whether one more attempt may start now as far as the window, the pause and the rate go.
     #[must_use]
     pub fn has_place(&self, now: Duration) -> bool {
-        self.running < self.terms.limit && self.paused(now).is_none() && (self.terms.rate.is_none() || self.rate_next <= now + RATE_BURST)
+        self.running() < self.window && self.paused(now).is_none() && (self.terms.rate.is_none() || self.rate_next <= now + RATE_BURST)
     }
 
-    /// An attempt starts.
-    pub fn started(&mut self, now: Duration) {
-        self.running += 1;
+    /// Whether its circuit lets an attempt go.
+    pub fn admits(&self, by_schedule: bool, now: Duration) -> Admission {
+        self.circuit.admits(by_schedule, now)
+    }
+
+    /// `record` starts as the probe of its circuit; [`Self::started`] must follow.
+    pub const fn probe(&mut self, record: u64) {
+        self.circuit.probe(record);
+    }
+
+    /// An attempt starts, which will have timed out after `timeout`.
+    pub fn started(&mut self, class: Class, timeout: Duration, now: Duration) {
+        self.running[class.index()] += 1;
+        self.last_start = now;
+        self.silence_ends = self.silence_ends.max(now + timeout);
         self.unanswered_since.get_or_insert(now);
         if let Some(rate) = self.terms.rate {
             self.rate_next = self.rate_next.max(now) + Duration::from_secs_f64(1.0 / rate.max(1e-6));
         }
     }
 
-    /// An attempt ended; `answered`: the endpoint said something.
-    pub fn finished(&mut self, answered: bool, now: Duration) {
-        self.running = self.running.saturating_sub(1);
+    /// An attempt ended. True when the circuit has opened by that.
+    pub fn ended(&mut self, ended: &Ended, settings: &CircuitSettings, now: Duration) -> bool {
+        let held_up = self.running() >= self.window;
+        self.running[ended.class.index()] = self.running[ended.class.index()].saturating_sub(1);
+        let answered = match ended.reply {
+            Reply::Accepted | Reply::Rejected | Reply::Failed | Reply::Overloaded => true,
+            Reply::TimedOut | Reply::Broken => false,
+            Reply::Nothing => {
+                self.circuit.unprobed(ended.record);
+                if self.running() == 0 {
+                    self.unanswered_since = None;
+                }
+                return false;
+            }
+        };
+        self.in_vain = !answered;
         if answered {
-            self.unanswered_since = (self.running > 0).then_some(now);
+            self.last_answer = Some(now);
+            self.unanswered_since = (self.running() > 0).then_some(now);
+            let took = now.saturating_sub(ended.started);
+            self.latency = Some(self.latency.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY));
+        } else if self.running() == 0 {
+            self.unanswered_since = None;
+        }
+        match ended.reply {
+            Reply::Overloaded | Reply::TimedOut if ended.started >= self.halved => {
+                self.window = (self.window / 2).max(1);
+                self.halved = now;
+            }
+            Reply::Accepted | Reply::Rejected | Reply::Failed if held_up => self.window = (self.window + 1).min(self.terms.limit.max(1)),
+            Reply::Accepted | Reply::Rejected | Reply::Failed | Reply::Overloaded | Reply::TimedOut | Reply::Broken | Reply::Nothing => {}
+        }
+        match ended.reply {
+            Reply::Accepted => {
+                self.circuit.succeeded();
+                false
+            }
+            Reply::Rejected | Reply::Nothing => {
+                self.circuit.unprobed(ended.record);
+                false
+            }
+            Reply::Failed | Reply::Overloaded | Reply::TimedOut | Reply::Broken => {
+                let outstanding = self.outstanding(now);
+                self.circuit.failed(ended.record, outstanding, settings, now)
+            }
         }
     }
 
-    /// An attempt that was started was not made after all: it says nothing about the endpoint.
-    pub const fn withdrawn(&mut self) {
-        self.running = self.running.saturating_sub(1);
-        if self.running == 0 {
-            self.unanswered_since = None;
-        }
+    /// Attempts that wait for an answer in vain.
+    fn outstanding(&self, now: Duration) -> usize {
+        if self.is_overdue(now) { self.running() } else { 0 }
+    }
+
+    /// Opens the circuit if the silence alone is enough for that. True when it has.
+    pub fn open_if_silent(&mut self, settings: &CircuitSettings, now: Duration) -> bool {
+        let outstanding = self.outstanding(now);
+        outstanding > 0 && self.circuit.open_if(outstanding, settings, now)
+    }
+
+    /// Its failures were not its fault.
+    pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
+        self.circuit.forgive(settings, now);
+        self.in_vain = false;
+    }
+
+    /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before.
+    pub fn slot(&mut self, earliest: Duration) -> Duration {
+        self.last_slot = earliest.max(self.last_slot + self.pace());
+        self.last_slot
+    }
+
+    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, once it is known whether
+    /// what is outstanding was in vain, too.
+    #[must_use]
+    pub fn room_again(&self, now: Duration) -> Duration {
+        if self.is_in_vain(now) && self.running() > 0 { self.silence_ends.max(now) } else { now }
+    }
+
+    /// The time from one start to the next at full speed: its latency over its limit, or what its rate allows.
+    fn pace(&self) -> Duration {
+        let by_latency = self.latency.unwrap_or(ASSUMED_LATENCY) / u32::try_from(self.terms.limit.max(1)).unwrap_or(u32::MAX);
+        let by_rate = self.terms.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
+        by_latency.max(by_rate)
+    }
+
+    /// Records that it serves within [`HORIZON`] at full speed; `None` before its first answer.
+    #[must_use]
+    pub fn serves(&self) -> Option<usize> {
+        self.latency?;
+        let pace = self.pace().max(Duration::from_micros(1));
+        Some(usize::try_from(HORIZON.as_nanos() / pace.as_nanos().max(1)).unwrap_or(usize::MAX))
     }
 
     /// Attempts running.
     #[must_use]
     pub const fn running(&self) -> usize {
-        self.running
+        self.running[0] + self.running[1] + self.running[2]
     }
 
-    /// The waiting room of `class`.
+    /// The waiting room of a class.
     #[must_use]
     pub const fn room(&self) -> usize {
-        self.terms.limit.saturating_mul(WAITING_ROOM)
+        self.window.saturating_mul(WAITING_ROOM)
     }
 
     /// What waits of `class`.
@@ -174,10 +392,17 @@ impl<T> Lane<T> {
         out
     }
 
-    /// Whether the lane can be forgotten: nothing runs or waits, and nothing is remembered that would matter.
+    /// Whether it can be forgotten: nothing runs or waits, and nothing that it knows is worth keeping.
     #[must_use]
     pub fn is_idle(&self, now: Duration) -> bool {
-        self.running == 0 && self.nothing_waits() && self.paused(now).is_none() && self.unanswered_since.is_none() && self.rate_next <= now
+        let ahead = |at: Duration| at > now;
+        self.running() == 0
+            && self.nothing_waits()
+            && self.paused(now).is_none()
+            && !ahead(self.rate_next)
+            && !ahead(self.last_slot)
+            && !self.circuit.reopens().is_some_and(ahead)
+            && now.saturating_sub(self.last_start) >= FORGOTTEN
     }
 
     /// Every waiting item.
@@ -190,6 +415,8 @@ impl<T> Lane<T> {
 mod tests {
     use super::*;
 
+    const CIRCUIT: CircuitSettings = CircuitSettings { failures: 5, pause: Duration::from_secs(5), max_pause: Duration::from_secs(600) };
+
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
@@ -198,29 +425,150 @@ mod tests {
         Lane::new(Terms { limit, rate })
     }
 
-    #[test]
-    fn a_lane_runs_no_more_than_its_limit() {
-        let mut lane = lane(2, None);
-        lane.started(ms(0));
-        assert!(lane.has_place(ms(0)));
-        lane.started(ms(0));
-        assert!(!lane.has_place(ms(0)));
-        lane.finished(true, ms(5));
-        assert!(lane.has_place(ms(5)));
+    fn start(lane: &mut Lane<u32>, at: u64) {
+        lane.started(Class::Fresh, ms(20_000), ms(at));
+    }
+
+    /// An attempt of `record` that started at `started` ends with `reply` at `at`.
+    fn end(lane: &mut Lane<u32>, record: u64, reply: Reply, started: u64, at: u64) -> bool {
+        lane.ended(&Ended { class: Class::Fresh, record, reply, started: ms(started) }, &CIRCUIT, ms(at))
     }
 
     #[test]
-    fn an_endpoint_answers_until_an_attempt_waits_longer_than_the_grace() {
+    fn it_starts_at_two_grows_with_answers_that_it_held_up_and_never_beyond_its_limit() {
+        let mut lane = lane(6, None);
+        let mut windows = Vec::new();
+        for round in 0..4 {
+            let at = round * 10;
+            let mut running = 0;
+            while lane.has_place(ms(at)) {
+                start(&mut lane, at);
+                running += 1;
+            }
+            windows.push(running);
+            (0..running).for_each(|n| assert!(!end(&mut lane, n, Reply::Accepted, at, at + 5)));
+        }
+        assert_eq!(windows, [2, 3, 4, 5], "one more for each round that filled it: only its first answer finds it full");
+        for at in 0..50 {
+            start(&mut lane, 100 + at);
+            let _ = end(&mut lane, 0, Reply::Accepted, 100 + at, 101 + at);
+        }
+        assert_eq!(lane.window, 6, "one at a time is not held up by six");
+        assert_eq!(super::Lane::<u32>::new(Terms { limit: 1, rate: None }).window, 1);
+    }
+
+    #[test]
+    fn it_halves_on_time_outs_and_overload_once_for_what_was_on_its_way_together() {
+        let mut lane = lane(32, None);
+        lane.window = 32;
+        (0..8).for_each(|_| start(&mut lane, 10));
+        (0..8).for_each(|n| {
+            let _ = end(&mut lane, n % 2, Reply::Overloaded, 10, 20);
+        });
+        assert_eq!(lane.window, 16);
+        start(&mut lane, 30);
+        let _ = end(&mut lane, 0, Reply::TimedOut, 30, 20_030);
+        assert_eq!(lane.window, 8);
+        start(&mut lane, 20_040);
+        let _ = end(&mut lane, 0, Reply::Broken, 20_040, 20_041);
+        assert_eq!(lane.window, 8, "a refused connection says nothing about load");
+        for at in 21..30 {
+            start(&mut lane, at * 1000);
+            let _ = end(&mut lane, 0, Reply::TimedOut, at * 1000, at * 1000 + 900);
+        }
+        assert_eq!(lane.window, 1);
+    }
+
+    #[test]
+    fn an_endpoint_is_silent_when_it_takes_four_times_its_usual_time_and_at_least_a_second() {
+        let mut fast = lane(4, None);
+        start(&mut fast, 0);
+        assert!(!fast.is_silent(ms(999)) && fast.is_silent(ms(1000)));
+        let _ = end(&mut fast, 0, Reply::Accepted, 0, 1200);
+        assert_eq!(fast.latency, Some(ms(1200)));
+        start(&mut fast, 2000);
+        assert!(!fast.is_silent(ms(6799)) && fast.is_silent(ms(6800)));
+    }
+
+    #[test]
+    fn one_that_ends_without_an_answer_makes_it_silent_unless_it_was_heard_lately() {
+        for (answered_at, silent) in [(None, true), (Some(5000), true), (Some(9500), false)] {
+            let mut lane = lane(4, None);
+            if let Some(at) = answered_at {
+                start(&mut lane, at - 10);
+                let _ = end(&mut lane, 0, Reply::Failed, at - 10, at);
+            }
+            start(&mut lane, 9990);
+            let _ = end(&mut lane, 1, Reply::Broken, 9990, 10_000);
+            assert_eq!(lane.is_silent(ms(10_000)), silent, "{answered_at:?}");
+        }
+    }
+
+    #[test]
+    fn its_standing_follows_its_answers_of_the_last_minute() {
         let mut lane = lane(4, None);
-        assert!(lane.answers(ms(0)));
-        lane.started(ms(0));
-        assert!(lane.answers(ms(999)));
-        assert!(!lane.answers(ms(1000)));
-        lane.started(ms(1100));
-        lane.finished(true, ms(1200));
-        assert!(lane.answers(ms(2199)) && !lane.answers(ms(2200)), "one still runs since the answer");
-        lane.finished(false, ms(2300));
-        assert!(!lane.answers(ms(9000)), "a time-out is no answer");
+        assert_eq!(lane.standing(ms(0)), Standing::Untried);
+        start(&mut lane, 0);
+        assert_eq!(lane.standing(ms(1)), Standing::Silent, "tried, and no answer yet");
+        assert_eq!(lane.recount(ms(1)), ([0; 3], [1, 0, 0]));
+        let _ = end(&mut lane, 0, Reply::Failed, 0, 10);
+        assert_eq!((lane.standing(ms(10)), lane.recount(ms(10))), (Standing::Answering, ([1, 0, 0], [0; 3])));
+        assert_eq!(lane.standing(ms(60_009)), Standing::Answering);
+        assert_eq!(lane.standing(ms(60_010)), Standing::Untried, "what it said is forgotten, and nothing speaks against it");
+    }
+
+    #[test]
+    fn silence_of_a_grown_window_opens_the_circuit_long_before_the_time_outs() {
+        let mut lane = lane(32, None);
+        lane.window = 8;
+        (0..8).for_each(|_| start(&mut lane, 0));
+        assert!(!lane.open_if_silent(&CIRCUIT, ms(999)));
+        assert!(lane.open_if_silent(&CIRCUIT, ms(1000)));
+        assert_eq!(lane.admits(false, ms(1000)), Admission::Closed(ms(6000)));
+    }
+
+    #[test]
+    fn two_in_flight_that_hang_do_not_open_it_and_each_time_out_counts() {
+        let mut lane = lane(32, None);
+        let mut opened = Vec::new();
+        start(&mut lane, 0);
+        start(&mut lane, 0);
+        for (record, at) in [(0, 20), (1, 20), (2, 40), (3, 60), (4, 80)] {
+            opened.push(end(&mut lane, record, Reply::TimedOut, (at - 20) * 1000, at * 1000));
+            if record > 0 {
+                start(&mut lane, at * 1000);
+            }
+        }
+        assert_eq!(opened, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn slots_follow_each_other_at_the_lanes_own_pace() {
+        let mut lane = lane(10, None);
+        let mut slot = |earliest| lane.slot(ms(earliest)).as_millis();
+        assert_eq!([slot(5000), slot(5000), slot(5000), slot(9000), slot(5000)], [5000, 5010, 5020, 9000, 9010], "100 ms over ten");
+        let mut slow = super::Lane::<u32>::new(Terms { limit: 10, rate: Some(2.0) });
+        assert_eq!([slow.slot(ms(5000)), slow.slot(ms(5000))], [ms(5000), ms(5500)]);
+    }
+
+    #[test]
+    fn a_record_parked_for_silence_comes_back_when_it_is_known_whether_it_was_in_vain() {
+        let mut lane = lane(4, None);
+        start(&mut lane, 0);
+        assert_eq!(lane.room_again(ms(1500)), ms(1500));
+        let _ = end(&mut lane, 0, Reply::TimedOut, 0, 20_000);
+        assert_eq!(lane.room_again(ms(20_000)), ms(20_000));
+        start(&mut lane, 20_001);
+        assert_eq!(lane.room_again(ms(20_002)), ms(40_001));
+    }
+
+    #[test]
+    fn it_knows_what_it_serves_within_the_horizon() {
+        let mut lane = lane(10, None);
+        assert_eq!(lane.serves(), None);
+        start(&mut lane, 0);
+        let _ = end(&mut lane, 0, Reply::Accepted, 0, 50);
+        assert_eq!(lane.serves(), Some(400), "two seconds, 50 ms, ten at once");
     }
 
     #[test]
@@ -238,11 +586,11 @@ mod tests {
     #[test]
     fn a_pause_asked_for_by_the_receiver_holds_the_lane() {
         let mut lane = lane(4, None);
-        lane.pause(ms(500));
-        assert!(!lane.has_place(ms(499)) && lane.has_place(ms(500)));
-        assert!(!lane.is_idle(ms(499)) && lane.is_idle(ms(500)));
+        lane.pause(ms(900_000));
+        assert!(!lane.has_place(ms(899_999)) && lane.has_place(ms(900_000)));
+        assert!(!lane.is_idle(ms(899_999)) && lane.is_idle(ms(900_000)));
         lane.pause(ms(300));
-        assert_eq!(lane.paused(ms(400)), Some(ms(500)), "a shorter pause does not end a longer one");
+        assert_eq!(lane.paused(ms(400)), Some(ms(900_000)), "a shorter pause does not end a longer one");
     }
 
     #[test]
@@ -251,8 +599,8 @@ mod tests {
         let mut starts = 0;
         for now in (0..10_000).step_by(10) {
             if lane.has_place(ms(now)) {
-                lane.started(ms(now));
-                lane.finished(true, ms(now));
+                start(&mut lane, now);
+                let _ = end(&mut lane, 0, Reply::Accepted, now, now);
                 starts += 1;
             }
         }
@@ -268,5 +616,19 @@ mod tests {
         assert_eq!(lane.trim(Class::Fresh, 4), [4, 5]);
         assert_eq!(lane.take_out(Class::Fresh, &|n| n % 2 == 0), [0, 2]);
         assert_eq!(lane.iter().copied().collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn an_idle_lane_is_kept_for_ten_minutes_and_longer_while_its_circuit_is_open() {
+        let mut lane = lane(4, None);
+        start(&mut lane, 0);
+        assert!(!lane.is_idle(ms(601_000)));
+        let _ = end(&mut lane, 0, Reply::Accepted, 0, 10);
+        assert!(!lane.is_idle(ms(599_999)) && lane.is_idle(ms(600_000)));
+        for record in 0..5 {
+            start(&mut lane, 1000);
+            let _ = end(&mut lane, record, Reply::Failed, 1000, 600_000);
+        }
+        assert!(!lane.is_idle(ms(604_999)) && lane.is_idle(ms(605_000)));
     }
 }

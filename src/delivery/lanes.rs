@@ -1,22 +1,48 @@
 //! All lanes and the attempt slots they share: who may start, who waits, who is parked (design §9). A state machine without IO,
 //! owned by the engine.
 //!
-//! Each class has its reserved share of the slots. A lane whose waiting room is full parks what comes on top, with two exceptions
-//! while its endpoint answers, so that a backlog for healthy endpoints flows at their own pace instead of making a detour through a
-//! tier: alone in its class it waits without bound (the class's budget stalls intake), and beside others it may hold
-//! three halves of an equal share of that budget. So one slow endpoint can never hold all the memory of its class.
+//! ```text
+//!  offer ─► circuit open? ── yes ─► parked: back when it reopens, in its place of the queue; or the probe
+//!              │ no
+//!              ├─► place in the lane and a slot ─► started
+//!              ├─► room to wait ─► waits; lanes take turns
+//!              └─► parked: back at the lane's own pace
+//! ```
+//!
+//! How much may wait ([`Lanes::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
+//! the others:
+//! - for an endpoint tried in vain, nothing; for one that is slower than ever, its waiting room;
+//! - for one that answers, what it serves within [`HORIZON`](super::lane::HORIZON); beside other lanes with work waiting at most three halves of an
+//!   equal share of its class. Only where the registry names no other endpoint, nobody else is kept waiting, and it is all that the class
+//!   may hold: then the budget stalls intake, and nothing makes a detour through a tier;
+//! - for one that was not heard of yet, the same without the horizon, as long as less than half of the class's records wait.
 
-use super::lane::{Lane, Terms};
+use super::circuit::{Admission, CircuitSettings};
+use super::lane::{Ended, Lane, Terms};
+use super::slots::{Slots, Standing};
+use crate::domain::circuit::CircuitState;
 use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
+
+/// What lanes need to know of what they hold.
+pub trait Item {
+    /// Its record, as [`super::circuit`] tells them apart.
+    fn record(&self) -> u64;
+    /// Whether it was tried before: then it is due by its own schedule.
+    fn by_schedule(&self) -> bool;
+    /// How long its attempt may take.
+    fn timeout(&self) -> Duration;
+}
 
 /// What became of an offer.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer<T> {
-    /// Start it now; [`Lanes::finished`] must follow.
+    /// Start it now; [`Lanes::ended`] must follow.
     Start(T),
     /// It waits in its lane; [`Lanes::next`] will hand it out.
     Waits,
@@ -25,122 +51,181 @@ pub enum Offer<T> {
 }
 
 /// An item that its lane has no room for.
+#[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parked<T> {
     /// The item.
     pub item: T,
-    /// The endpoint asked to be left alone until then (monotonic); `None`: the lane is full.
-    pub until: Option<Duration>,
+    /// When it may come back: its slot (monotonic).
+    pub slot: Duration,
+    /// Why.
+    pub cause: ParkCause,
 }
+
+/// Why an item is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParkCause {
+    /// The lane has no room, or its endpoint is silent.
+    Full,
+    /// The circuit is open, or the endpoint asked to be left alone.
+    Closed,
+}
+
+/// What an attempt's end has brought about.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Aftermath<T> {
+    /// What waited, when the circuit has opened.
+    pub parked: Vec<Parked<T>>,
+    /// The circuit has opened.
+    pub opened: bool,
+}
+
+/// Deterministic: the same events make the same order, which a simulation relies on. Endpoints come from the registry, not from outside.
+type ByEndpoint<T> = HashMap<Endpoint, Lane<T>, BuildHasherDefault<DefaultHasher>>;
 
 /// All lanes.
 #[derive(Debug)]
 pub struct Lanes<T> {
-    lanes: HashMap<Endpoint, Lane<T>>,
-    ready: [VecDeque<Endpoint>; 3],
-    crowded: [usize; 3],
-    running: [usize; 3],
-    max_running: usize,
-    max_records: usize,
+    lanes: ByEndpoint<T>,
+    slots: Slots,
+    lines: Lines,
+    circuit: CircuitSettings,
 }
 
-impl<T> Lanes<T> {
+/// Whose turn it is, and how much waits.
+#[derive(Debug)]
+struct Lines {
+    /// Lanes with work waiting, by class.
+    ready: [VecDeque<Endpoint>; 3],
+    waiting: [usize; 3],
+    max_records: usize,
+    /// The registry names other endpoints.
+    contended: bool,
+}
+
+impl Lines {
+    /// How much of `class` may wait in `lane`.
+    fn cap<T>(&self, lane: &Lane<T>, class: Class, now: Duration) -> usize {
+        let share = class.share(self.max_records);
+        let others = self.ready[class.index()].len() - usize::from(lane.waiting(class) > 0);
+        let fair = if others == 0 { usize::MAX } else { lane.room().max(share * 3 / (2 * (others + 1))) };
+        match (lane.standing(now), lane.serves()) {
+            (Standing::Silent, _) if lane.is_in_vain(now) => 0,
+            (Standing::Silent, _) if lane.is_silent(now) => lane.room().min(fair),
+            (_, None) if self.waiting[class.index()] * 2 >= share && self.contended => lane.room().min(fair),
+            (_, Some(serves)) if self.contended => fair.min(serves.max(lane.room())),
+            (Standing::Silent | Standing::Untried | Standing::Answering, _) => fair,
+        }
+    }
+
+    fn waits<T>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T) {
+        lane.wait(class, item);
+        self.waiting[class.index()] += 1;
+        if lane.waiting(class) == 1 {
+            self.ready[class.index()].push_back(endpoint.clone());
+        }
+    }
+}
+
+impl<T: Item> Lanes<T> {
     /// No lanes yet; at most `max_running` attempts at once and `max_records` records in memory, shared by class.
     #[must_use]
-    pub fn new(max_running: usize, max_records: usize) -> Self {
-        Self { lanes: HashMap::new(), ready: Default::default(), crowded: [0; 3], running: [0; 3], max_running, max_records }
+    pub fn new(max_running: usize, max_records: usize, circuit: CircuitSettings) -> Self {
+        let lines = Lines { ready: Default::default(), waiting: [0; 3], max_records, contended: false };
+        Self { lanes: HashMap::default(), slots: Slots::new(max_running), lines, circuit }
+    }
+
+    /// Whether the registry names more than one endpoint.
+    pub const fn set_contended(&mut self, contended: bool) {
+        self.lines.contended = contended;
     }
 
     /// Attempts running.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.running.iter().sum()
+        self.slots.running()
     }
 
-    fn has_slot(&self, class: Class) -> bool {
-        self.running[class.index()] < class.share(self.max_running) && self.running() < self.max_running.max(1)
-    }
-
-    fn cap(&self, lane: &Lane<T>, class: Class, now: Duration) -> usize {
-        if !lane.answers(now) {
-            return lane.room();
-        }
-        let others = self.crowded[class.index()].saturating_sub(usize::from(lane.waiting(class) > 0));
-        if others == 0 { usize::MAX } else { lane.room().max(class.share(self.max_records) * 3 / (2 * (others + 1))) }
-    }
-
-    /// Offers `item` of `class` to the lane of `endpoint`.
-    pub fn offer(&mut self, endpoint: &Endpoint, class: Class, terms: Terms, item: T, now: Duration) -> Offer<T> {
-        let has_slot = self.has_slot(class);
+    /// Offers `item` of `class` to the lane of `endpoint`. With `hold` nothing starts: it waits or is parked.
+    pub fn offer(&mut self, endpoint: &Endpoint, class: Class, terms: Terms, item: T, hold: bool, now: Duration) -> Offer<T> {
         if !self.lanes.contains_key(endpoint) {
             self.lanes.insert(endpoint.clone(), Lane::new(terms));
         }
-        let Some(lane) = self.lanes.get(endpoint) else { return Offer::Park(Parked { item, until: None }) };
-        if let Some(until) = lane.paused(now) {
-            return Offer::Park(Parked { item, until: Some(until) });
-        }
-        let start = lane.nothing_waits() && has_slot && lane.has_place(now);
-        let full = lane.waiting(class) >= self.cap(lane, class, now);
-        let Some(lane) = self.lanes.get_mut(endpoint) else { return Offer::Park(Parked { item, until: None }) };
+        let Some(lane) = self.lanes.get_mut(endpoint) else {
+            return Offer::Park(Parked { item, slot: now, cause: ParkCause::Full });
+        };
         lane.agree(terms);
-        if start {
-            lane.started(now);
-            self.running[class.index()] += 1;
+        if let Some(until) = lane.paused(now) {
+            let slot = lane.slot(until);
+            return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
+        }
+        let probes = match lane.admits(item.by_schedule(), now) {
+            Admission::Free => false,
+            Admission::Probe => true,
+            Admission::Closed(reopens) => {
+                let slot = lane.slot(reopens);
+                return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
+            }
+        };
+        let first = probes || lane.nothing_waits();
+        if !hold && first && (probes || lane.has_place(now)) && self.slots.has_for(class, lane.standing(now), now) {
+            if probes {
+                lane.probe(item.record());
+            }
+            started(lane, &mut self.slots, class, &item, now);
             return Offer::Start(item);
         }
-        if full {
-            return Offer::Park(Parked { item, until: None });
+        if probes {
+            // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
+            let slot = lane.slot(now);
+            return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
         }
-        lane.wait(class, item);
-        if lane.waiting(class) == 1 {
-            self.crowded[class.index()] += 1;
-            self.ready[class.index()].push_back(endpoint.clone());
+        if lane.waiting(class) >= self.lines.cap(lane, class, now) {
+            let slot = lane.slot(lane.room_again(now));
+            return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
+        self.lines.waits(endpoint, lane, class, item);
         Offer::Waits
     }
 
-    /// An attempt of `class` to `endpoint` ended.
-    pub fn finished(&mut self, endpoint: &Endpoint, class: Class, answered: bool, now: Duration) {
-        self.running[class.index()] = self.running[class.index()].saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(endpoint) {
-            lane.finished(answered, now);
-        }
+    /// An attempt to `endpoint` ended.
+    pub fn ended(&mut self, endpoint: &Endpoint, ended: &Ended, now: Duration) -> Aftermath<T> {
+        self.slots.freed(ended.class);
+        let Some(lane) = self.lanes.get_mut(endpoint) else { return Aftermath { parked: Vec::new(), opened: false } };
+        let opened = lane.ended(ended, &self.circuit, now);
+        let (from, to) = lane.recount(now);
+        self.slots.recount(from, to);
+        let parked = if opened { self.empty(endpoint) } else { Vec::new() };
+        Aftermath { parked, opened }
     }
 
-    /// An attempt of `class` to `endpoint` that was handed out was not made.
-    pub fn withdrawn(&mut self, endpoint: &Endpoint, class: Class) {
-        self.running[class.index()] = self.running[class.index()].saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(endpoint) {
-            lane.withdrawn();
-        }
-    }
-
-    /// The next waiting item that may start, if any: classes in their order, lanes in turn. [`Lanes::finished`] must follow for each.
+    /// The next waiting item that may start, if any: classes in their order, lanes in turn. [`Lanes::ended`] must follow for each.
     pub fn next(&mut self, now: Duration) -> Option<T> {
         for class in Class::ALL {
-            let mut look_at = self.ready[class.index()].len();
-            while look_at > 0 && self.has_slot(class) {
+            let mut look_at = self.lines.ready[class.index()].len();
+            while look_at > 0 && self.slots.has(class, now) {
                 look_at -= 1;
-                let Some(endpoint) = self.ready[class.index()].pop_front() else { break };
-                let may_return = Class::ALL.map(|c| self.has_slot(c));
+                let Some(endpoint) = self.lines.ready[class.index()].pop_front() else { break };
                 let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
-                let taken = if lane.has_place(now) { lane.next(class, |c| may_return[c.index()]) } else { None };
-                if let Some((from, item)) = taken {
-                    lane.started(now);
-                    let left = lane.waiting(from);
-                    self.running[from.index()] += 1;
-                    if left == 0 {
-                        self.crowded[from.index()] -= 1;
-                        if from != class {
-                            self.ready[from.index()].retain(|e| *e != endpoint);
-                        }
-                    }
-                    if from != class || left > 0 {
-                        self.ready[class.index()].push_back(endpoint);
-                    }
-                    return Some(item);
+                let standing = lane.standing(now);
+                let may_start = Class::ALL.map(|c| self.slots.has_for(c, standing, now));
+                let free = lane.has_place(now) && may_start[class.index()];
+                let taken = if free { lane.next(class, |c| may_start[c.index()]) } else { None };
+                let Some((from, item)) = taken else {
+                    self.lines.ready[class.index()].push_back(endpoint);
+                    continue;
+                };
+                started(lane, &mut self.slots, from, &item, now);
+                self.lines.waiting[from.index()] -= 1;
+                let left = lane.waiting(from);
+                if left == 0 && from != class {
+                    self.lines.ready[from.index()].retain(|e| *e != endpoint);
                 }
-                self.ready[class.index()].push_back(endpoint);
+                if from != class || left > 0 {
+                    self.lines.ready[class.index()].push_back(endpoint);
+                }
+                return Some(item);
             }
         }
         None
@@ -151,32 +236,46 @@ impl<T> Lanes<T> {
     pub fn pause(&mut self, endpoint: &Endpoint, until: Duration) -> Vec<Parked<T>> {
         let Some(lane) = self.lanes.get_mut(endpoint) else { return Vec::new() };
         lane.pause(until);
-        let until = Some(until);
-        let parked = Class::ALL.into_iter().flat_map(|c| lane.trim(c, 0)).map(|item| Parked { item, until }).collect();
+        self.empty(endpoint)
+    }
+
+    /// What waits for an endpoint whose circuit has opened, or that asked to be left alone.
+    fn empty(&mut self, endpoint: &Endpoint) -> Vec<Parked<T>> {
+        let Some(lane) = self.lanes.get_mut(endpoint) else { return Vec::new() };
+        let again = lane.circuit().reopens().max(lane.paused(Duration::ZERO)).unwrap_or_default();
+        let mut parked = Vec::new();
+        for class in Class::ALL {
+            for item in lane.trim(class, 0) {
+                parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Closed });
+            }
+        }
         self.recount();
         parked
     }
 
-    /// What waits beyond its lane's share: lanes that stopped answering, or are no longer alone. Called each tick.
+    /// Looks at what time alone changes: circuits that silence opens, and what waits beyond its lane's share, because its endpoint went
+    /// silent or others came. To be called a few times a second; what it returns is to be parked.
     #[must_use]
-    pub fn trim(&mut self, now: Duration) -> Vec<Parked<T>> {
-        let mut over: Vec<(Endpoint, Class, usize)> = Vec::new();
+    pub fn watch(&mut self, now: Duration) -> Vec<Parked<T>> {
+        let mut opened = Vec::new();
+        for (endpoint, lane) in self.lanes.iter_mut().filter(|(_, lane)| lane.running() > 0) {
+            let (from, to) = lane.recount(now);
+            self.slots.recount(from, to);
+            if lane.open_if_silent(&self.circuit, now) {
+                opened.push(endpoint.clone());
+            }
+        }
+        let mut parked: Vec<Parked<T>> = opened.iter().flat_map(|endpoint| self.empty(endpoint)).collect();
         for class in Class::ALL {
-            for endpoint in &self.ready[class.index()] {
-                if let Some(lane) = self.lanes.get(endpoint) {
-                    let cap = self.cap(lane, class, now);
-                    if lane.waiting(class) > cap {
-                        over.push((endpoint.clone(), class, cap));
-                    }
+            for endpoint in &self.lines.ready[class.index()] {
+                let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
+                let (again, cap) = (lane.room_again(now), self.lines.cap(lane, class, now));
+                for item in lane.trim(class, cap) {
+                    parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Full });
                 }
             }
         }
-        let mut parked = Vec::new();
-        for (endpoint, class, cap) in over {
-            if let Some(lane) = self.lanes.get_mut(&endpoint) {
-                parked.extend(lane.trim(class, cap).into_iter().map(|item| Parked { item, until: None }));
-            }
-        }
+        self.recount();
         parked
     }
 
@@ -193,9 +292,23 @@ impl<T> Lanes<T> {
         out
     }
 
+    /// Failures of late were our own fault: circuits reopen, and attempts come back little by little.
+    pub fn restart(&mut self, now: Duration) {
+        self.slots.restart(now);
+        for lane in self.lanes.values_mut() {
+            lane.forgive(&self.circuit, now);
+        }
+    }
+
     /// Forgets idle lanes.
     pub fn sweep(&mut self, now: Duration) {
         self.lanes.retain(|_, lane| !lane.is_idle(now));
+    }
+
+    /// How many endpoints are known, by the state of their circuits.
+    #[must_use]
+    pub fn circuits(&self) -> [(CircuitState, usize); 3] {
+        CircuitState::ALL.map(|state| (state, self.lanes.values().filter(|lane| lane.circuit().state() == state).count()))
     }
 
     /// Every waiting item.
@@ -206,18 +319,41 @@ impl<T> Lanes<T> {
     fn recount(&mut self) {
         for class in Class::ALL {
             let lanes = &self.lanes;
-            self.ready[class.index()].retain(|e| lanes.get(e).is_some_and(|l| l.waiting(class) > 0));
-            self.crowded[class.index()] = self.ready[class.index()].len();
+            let waiting = |e: &Endpoint| lanes.get(e).map_or(0, |lane| lane.waiting(class));
+            let ready = &mut self.lines.ready[class.index()];
+            ready.retain(|e| waiting(e) > 0);
+            self.lines.waiting[class.index()] = ready.iter().map(waiting).sum();
         }
     }
 }
 
+fn started<T: Item>(lane: &mut Lane<T>, slots: &mut Slots, class: Class, item: &T, now: Duration) {
+    lane.started(class, item.timeout(), now);
+    slots.taken(class);
+    let (from, to) = lane.recount(now);
+    slots.recount(from, to);
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::lane::Reply;
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
-    const LATER: Duration = Duration::from_secs(102);
+    const CIRCUIT: CircuitSettings = CircuitSettings { failures: 5, pause: Duration::from_secs(5), max_pause: Duration::from_secs(600) };
+
+    /// Tried before from 1,000,000 on.
+    impl Item for u32 {
+        fn record(&self) -> u64 {
+            u64::from(*self)
+        }
+        fn by_schedule(&self) -> bool {
+            *self >= 1_000_000
+        }
+        fn timeout(&self) -> Duration {
+            Duration::from_secs(20)
+        }
+    }
 
     fn endpoint(name: &str) -> Endpoint {
         Endpoint(name.into())
@@ -227,94 +363,246 @@ mod tests {
         Terms { limit, rate: None }
     }
 
-    fn drain(lanes: &mut Lanes<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| lanes.next(NOW)).collect()
+    fn after(ms: u64) -> Duration {
+        NOW + Duration::from_millis(ms)
+    }
+
+    fn lanes(max_running: usize, max_records: usize) -> Lanes<u32> {
+        let mut lanes = Lanes::new(max_running, max_records, CIRCUIT);
+        lanes.set_contended(true);
+        lanes
+    }
+
+    fn offer(lanes: &mut Lanes<u32>, name: &str, class: Class, item: u32, now: Duration) -> Offer<u32> {
+        lanes.offer(&endpoint(name), class, terms(32), item, false, now)
+    }
+
+    fn fresh(lanes: &mut Lanes<u32>, name: &str, item: u32, now: Duration) -> Offer<u32> {
+        offer(lanes, name, Class::Fresh, item, now)
+    }
+
+    fn end(lanes: &mut Lanes<u32>, name: &str, record: u64, reply: Reply, started: Duration, now: Duration) -> Vec<Parked<u32>> {
+        lanes.ended(&endpoint(name), &Ended { class: Class::Fresh, record, reply, started }, now).parked
+    }
+
+    /// Answers once, as fast as `took` milliseconds.
+    fn proven(lanes: &mut Lanes<u32>, name: &str, took: u64) {
+        let started = NOW - Duration::from_millis(took);
+        assert_eq!(fresh(lanes, name, 0, started), Offer::Start(0));
+        assert!(end(lanes, name, 0, Reply::Accepted, started, NOW).is_empty());
+    }
+
+    fn drain(lanes: &mut Lanes<u32>, now: Duration) -> Vec<u32> {
+        std::iter::from_fn(|| lanes.next(now)).collect()
+    }
+
+    fn park_slots(offers: impl Iterator<Item = Offer<u32>>) -> Vec<u64> {
+        let slot = |offer| match offer {
+            Offer::Park(parked) => u64::try_from((parked.slot - NOW).as_millis()).unwrap(),
+            Offer::Start(_) | Offer::Waits => panic!("{offer:?}"),
+        };
+        offers.map(slot).collect()
     }
 
     #[test]
-    fn a_full_lane_of_an_endpoint_that_does_not_answer_parks_and_never_skips() {
-        let mut lanes = Lanes::new(1000, 1_000_000);
-        let a = endpoint("a");
-        for n in 0..10 {
-            assert_eq!(lanes.offer(&a, Class::Fresh, terms(10), n, NOW), Offer::Start(n));
-        }
-        for n in 10..50 {
-            assert_eq!(lanes.offer(&a, Class::Fresh, terms(10), n, LATER), Offer::Waits);
-        }
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(10), 50, LATER), Offer::Park(Parked { item: 50, until: None }));
+    fn a_new_endpoint_has_two_attempts_and_what_comes_meanwhile_waits() {
+        let mut lanes = lanes(1000, 16_000);
+        let offers: Vec<_> = (0..5).map(|n| fresh(&mut lanes, "a", n, NOW)).collect();
+        assert_eq!(offers, [Offer::Start(0), Offer::Start(1), Offer::Waits, Offer::Waits, Offer::Waits]);
     }
 
     #[test]
-    fn alone_and_answering_a_lane_holds_what_its_class_may_hold() {
-        let mut lanes = Lanes::new(10, 100);
-        let a = endpoint("a");
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 0, NOW), Offer::Start(0));
-        for n in 1..60 {
-            assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), n, NOW), Offer::Waits);
+    fn little_waits_for_a_silent_endpoint_and_nothing_for_one_tried_in_vain() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..20 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
         }
-        assert!(lanes.trim(NOW).is_empty());
-        assert_eq!(lanes.trim(LATER).len(), 55, "once it stops answering, all but the waiting room is parked");
+        assert!(lanes.watch(after(900)).is_empty());
+        assert_eq!(lanes.watch(after(1000)).len(), 10, "two run, four times two may wait");
+        assert!(matches!(fresh(&mut lanes, "a", 20, after(1100)), Offer::Park(_)));
+        let _ = end(&mut lanes, "a", 0, Reply::TimedOut, NOW, after(20_000));
+        let parked = lanes.watch(after(20_000));
+        assert_eq!((parked.len(), lanes.waiting().count()), (8, 0));
+        assert!(parked.iter().all(|p| p.cause == ParkCause::Full));
     }
 
     #[test]
-    fn beside_others_an_answering_lane_holds_three_halves_of_an_equal_share() {
-        let mut lanes = Lanes::new(10, 1000);
-        for (n, name) in ["a", "b", "c"].iter().enumerate() {
-            let n = u32::try_from(n).unwrap();
-            assert_eq!(lanes.offer(&endpoint(name), Class::Fresh, terms(1), n, NOW), Offer::Start(n));
-            assert_eq!(lanes.offer(&endpoint(name), Class::Fresh, terms(1), n + 10, NOW), Offer::Waits);
+    fn a_healthy_endpoint_that_is_the_only_one_stalls_intake_instead_of_parking() {
+        let mut lanes = lanes(100, 1000);
+        lanes.set_contended(false);
+        proven(&mut lanes, "a", 50);
+        let parked = (1..5000).filter(|n| matches!(fresh(&mut lanes, "a", *n, NOW), Offer::Park(_))).count();
+        assert_eq!(parked, 0);
+    }
+
+    #[test]
+    fn where_others_could_be_behind_it_a_lane_holds_what_it_serves_in_two_seconds() {
+        let mut lanes = lanes(1000, 16_000);
+        proven(&mut lanes, "slow", 1000);
+        let waits = (1..500).filter(|n| fresh(&mut lanes, "slow", *n, NOW) == Offer::Waits).count();
+        assert_eq!(waits, 64, "32 at once, a second each");
+        proven(&mut lanes, "fast", 1);
+        let parks = (1..5000).filter(|n| matches!(fresh(&mut lanes, "fast", *n, NOW), Offer::Park(_))).count();
+        assert_eq!(parks, 0, "a fast one flows, and the budget stalls intake");
+    }
+
+    #[test]
+    fn beside_others_a_lane_holds_three_halves_of_an_equal_share() {
+        let mut lanes = lanes(10, 1000);
+        for name in ["a", "b", "c"] {
+            proven(&mut lanes, name, 1);
         }
-        let taken = (0..1000).take_while(|n| lanes.offer(&endpoint("a"), Class::Fresh, terms(1), *n, NOW) == Offer::Waits).count();
+        for (n, name) in (0..).zip(["a", "b", "c"]) {
+            let _ = (fresh(&mut lanes, name, n, NOW), fresh(&mut lanes, name, n, NOW), fresh(&mut lanes, name, n, NOW));
+        }
+        let taken = (0..1000).take_while(|n| fresh(&mut lanes, "a", *n, NOW) == Offer::Waits).count();
         assert_eq!(taken + 1, 300, "600 records of the class, three lanes, 3/2 of 200");
     }
 
     #[test]
-    fn lanes_take_turns_and_a_class_keeps_to_its_share_of_the_slots() {
-        let mut lanes = Lanes::new(10, 1000);
-        let mut started = 0;
-        for n in 0..8 {
-            if matches!(lanes.offer(&endpoint("a"), Class::Fresh, terms(100), n, NOW), Offer::Start(_)) {
-                started += 1;
+    fn what_is_parked_comes_back_one_after_the_other_at_the_lanes_pace() {
+        let mut lanes = lanes(1000, 16_000);
+        proven(&mut lanes, "slow", 1000);
+        while fresh(&mut lanes, "slow", 1, NOW) != Offer::Waits {}
+        while matches!(fresh(&mut lanes, "slow", 1, NOW), Offer::Waits) {}
+        let slots = park_slots((0..4).map(|n| fresh(&mut lanes, "slow", n, NOW)));
+        let gaps: Vec<u64> = slots.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().all(|gap| (31..=32).contains(gap)), "a second over 32: {slots:?}");
+    }
+
+    #[test]
+    fn an_open_circuit_parks_until_it_reopens_in_the_order_of_the_queue_and_lets_one_probe_go() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..5 {
+            assert_eq!(fresh(&mut lanes, "a", n, NOW), Offer::Start(n));
+            let _ = end(&mut lanes, "a", u64::from(n), Reply::Failed, NOW, NOW);
+        }
+        assert_eq!(lanes.circuits().map(|(_, n)| n), [0, 1, 0]);
+        let slots = park_slots((10..13).map(|n| fresh(&mut lanes, "a", n, NOW)));
+        assert!(slots[0] == 5000 && slots.is_sorted(), "{slots:?}");
+        assert_eq!(fresh(&mut lanes, "a", 13, after(5000)), Offer::Start(13), "the probe");
+        assert!(matches!(fresh(&mut lanes, "a", 14, after(5001)), Offer::Park(p) if p.slot >= after(10_000)));
+        assert_eq!(lanes.circuits().map(|(_, n)| n), [0, 0, 1]);
+        let _ = end(&mut lanes, "a", 13, Reply::Accepted, after(5000), after(5100));
+        assert_eq!(fresh(&mut lanes, "a", 15, after(5200)), Offer::Start(15));
+    }
+
+    #[test]
+    fn a_record_due_by_its_own_schedule_goes_as_the_probe_of_an_open_circuit() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..5 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
+            let _ = end(&mut lanes, "a", u64::from(n), Reply::Broken, NOW, NOW);
+        }
+        assert!(matches!(fresh(&mut lanes, "a", 9, after(1000)), Offer::Park(_)), "never tried: it waits for the reopening");
+        assert_eq!(offer(&mut lanes, "a", Class::Retry, 1_000_001, after(1000)), Offer::Start(1_000_001));
+        assert!(matches!(offer(&mut lanes, "a", Class::Retry, 1_000_002, after(1000)), Offer::Park(_)), "one at a time");
+    }
+
+    #[test]
+    fn when_a_circuit_opens_nothing_is_left_waiting() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..50 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
+        }
+        let mut parked = Vec::new();
+        for n in 0..5 {
+            parked.extend(end(&mut lanes, "a", n, Reply::Failed, NOW, NOW));
+        }
+        assert_eq!((parked.len(), lanes.waiting().count()), (48, 0));
+        assert!(parked.iter().all(|p| p.cause == ParkCause::Closed && p.slot >= after(5000)));
+    }
+
+    #[test]
+    fn endpoints_that_do_not_answer_leave_the_others_their_slots() {
+        let mut lanes = lanes(1024, 16 * 1024);
+        for n in 0..490 {
+            proven(&mut lanes, &format!("well-{n}"), 5);
+        }
+        for round in 0..100 {
+            for n in 0..210 {
+                let _ = fresh(&mut lanes, &format!("hangs-{n}"), round, NOW);
             }
         }
-        assert_eq!(started, 6, "60 % of ten slots");
-        assert_eq!(lanes.offer(&endpoint("b"), Class::Fresh, terms(100), 100, NOW), Offer::Waits);
-        assert_eq!(lanes.offer(&endpoint("b"), Class::Retry, terms(100), 200, NOW), Offer::Waits, "behind what waits");
-        assert_eq!(drain(&mut lanes), [200]);
-        lanes.finished(&endpoint("a"), Class::Fresh, true, NOW);
-        lanes.finished(&endpoint("a"), Class::Fresh, true, NOW);
-        assert_eq!(drain(&mut lanes), [6, 100], "each lane in its turn");
-        assert_eq!(lanes.running(), 7);
+        let hanging = lanes.running();
+        assert!(hanging <= 256, "{hanging} of 1024");
+        let started = (0..490).filter(|n| matches!(fresh(&mut lanes, &format!("well-{n}"), 7, NOW), Offer::Start(_))).count();
+        assert_eq!(started, (614 - hanging).min(490), "what is left of the class's share");
+    }
+
+    #[test]
+    fn an_endpoint_that_was_never_tried_finds_a_slot_beside_those_tried_in_vain() {
+        let mut lanes = lanes(1024, 16 * 1024);
+        for n in 0..210 {
+            let _ = fresh(&mut lanes, &format!("hangs-{n}"), 0, NOW);
+            let _ = fresh(&mut lanes, &format!("hangs-{n}"), 1, NOW);
+        }
+        assert!(matches!(fresh(&mut lanes, "new", 1, NOW), Offer::Start(_)));
+    }
+
+    #[test]
+    fn lanes_take_turns() {
+        let mut lanes = lanes(10, 1000);
+        for name in ["a", "b"] {
+            proven(&mut lanes, name, 1);
+        }
+        for n in 0..8 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
+        }
+        for n in 100..104 {
+            let _ = fresh(&mut lanes, "b", n, NOW);
+        }
+        for n in 0..4 {
+            let _ = end(&mut lanes, if n < 2 { "a" } else { "b" }, 0, Reply::Accepted, NOW, NOW);
+        }
+        assert_eq!(drain(&mut lanes, NOW), [2, 102, 3, 103, 4], "a may run three by now, b as many");
     }
 
     #[test]
     fn a_pause_gives_back_what_waits_and_parks_what_comes_until_it_ends() {
-        let mut lanes = Lanes::new(10, 1000);
-        let a = endpoint("a");
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 1, NOW), Offer::Start(1));
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 2, NOW), Offer::Waits);
-        assert_eq!(lanes.pause(&a, LATER), [Parked { item: 2, until: Some(LATER) }]);
-        lanes.finished(&a, Class::Fresh, true, NOW);
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 3, NOW), Offer::Park(Parked { item: 3, until: Some(LATER) }));
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 4, LATER), Offer::Start(4));
-        assert_eq!(drain(&mut lanes), [] as [u32; 0]);
+        let mut lanes = lanes(1000, 16_000);
+        assert_eq!((fresh(&mut lanes, "a", 1, NOW), fresh(&mut lanes, "a", 2, NOW)), (Offer::Start(1), Offer::Start(2)));
+        assert_eq!(fresh(&mut lanes, "a", 3, NOW), Offer::Waits);
+        let parked = lanes.pause(&endpoint("a"), after(2000));
+        assert_eq!(parked, [Parked { item: 3, slot: after(2000), cause: ParkCause::Closed }]);
+        let _ = end(&mut lanes, "a", 1, Reply::Overloaded, NOW, NOW);
+        assert!(matches!(fresh(&mut lanes, "a", 4, NOW), Offer::Park(Parked { item: 4, cause: ParkCause::Closed, .. })));
+        let _ = end(&mut lanes, "a", 2, Reply::Accepted, NOW, NOW);
+        assert_eq!(fresh(&mut lanes, "a", 5, after(2000)), Offer::Start(5));
+        assert_eq!(drain(&mut lanes, after(2000)), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn held_nothing_starts_and_after_a_restart_attempts_come_back_little_by_little() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..40 {
+            proven(&mut lanes, &format!("a{n}"), 5);
+            let held = lanes.offer(&endpoint(&format!("a{n}")), Class::Fresh, terms(32), n, true, NOW);
+            assert_eq!(held, Offer::Waits);
+        }
+        lanes.restart(NOW);
+        assert_eq!(drain(&mut lanes, NOW).len(), 16);
+        assert_eq!(drain(&mut lanes, after(1000)).len(), 16);
+        assert_eq!(drain(&mut lanes, after(2000)).len(), 8);
     }
 
     #[test]
     fn what_is_taken_out_never_starts_and_idle_lanes_are_forgotten() {
-        let mut lanes = Lanes::new(10, 1000);
-        let a = endpoint("a");
-        assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), 1, NOW), Offer::Start(1));
-        for n in 2..6 {
-            assert_eq!(lanes.offer(&a, Class::Fresh, terms(1), n, NOW), Offer::Waits);
+        let mut lanes = lanes(1000, 16_000);
+        for n in 1..7 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
         }
-        assert_eq!(lanes.take_out(|n| n % 2 == 0), [2, 4]);
-        lanes.finished(&a, Class::Fresh, true, NOW);
-        assert_eq!(drain(&mut lanes), [3]);
-        lanes.finished(&a, Class::Fresh, true, NOW);
-        assert_eq!(drain(&mut lanes), [5]);
-        lanes.finished(&a, Class::Fresh, true, NOW);
-        lanes.sweep(LATER);
+        assert_eq!(lanes.take_out(|n| n % 2 == 0), [4, 6]);
+        for record in 1..3 {
+            let _ = end(&mut lanes, "a", record, Reply::Accepted, NOW, NOW);
+        }
+        assert_eq!(drain(&mut lanes, NOW), [3, 5]);
+        for record in [3, 5] {
+            let _ = end(&mut lanes, "a", record, Reply::Accepted, NOW, NOW);
+        }
+        lanes.sweep(NOW + Duration::from_secs(599));
+        assert_eq!(lanes.lanes.len(), 1);
+        lanes.sweep(NOW + Duration::from_secs(600));
         assert!(lanes.lanes.is_empty() && lanes.running() == 0);
     }
 }

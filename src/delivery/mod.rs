@@ -17,21 +17,25 @@
 //! Owners: a partition's tracker, heads and budget belong to its class's intake thread; lanes, slots, holds and chains belong to
 //! the engine. They share nothing but messages and each assignment's phase, which fences late results.
 //!
-//! State machines without IO: [`partition`], [`budget`], [`lane`], [`lanes`], [`oldest`]. Async: [`attempt`], [`settle`], [`engine`].
+//! State machines without IO: [`partition`], [`budget`], [`circuit`], [`lane`], [`slots`], [`lanes`], [`outage`], [`oldest`]. Async: [`attempt`], [`settle`], [`engine`].
 //! [`intake`] is the body of a plain thread.
 
 pub mod attempt;
 pub mod budget;
+pub mod circuit;
 pub mod engine;
 pub mod handover;
 pub mod intake;
 pub mod lane;
 pub mod lanes;
+mod mutant;
 pub mod oldest;
+pub mod outage;
 pub mod partition;
 pub mod ports;
 pub mod settings;
 pub mod settle;
+pub mod slots;
 pub mod sort;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the delivery engine needs to know of the configuration.
 
+use super::circuit::CircuitSettings;
 use crate::domain::tier::Tiers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub max_in_flight_bytes: usize,
     /// Attempts at once to one endpoint, ≥ 1.
     pub endpoint_concurrency: usize,
+    /// When an endpoint is left alone, and for how long.
+    pub circuit: CircuitSettings,
     /// How long running attempts may end after SIGTERM.
     pub drain_timeout: Duration,
     /// How long running attempts may end when their partition is revoked.

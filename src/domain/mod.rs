@@ -5,6 +5,7 @@
 pub mod address;
 pub mod binding;
 pub mod body;
+pub mod circuit;
 pub mod class;
 pub mod dead_letter;
 pub mod event;

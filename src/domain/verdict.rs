@@ -15,6 +15,8 @@ pub enum Failure {
     Timeout,
     /// No connection came about.
     Connect,
+    /// The host refused the connection: the way to it is well.
+    Refused,
     /// The name could not be resolved.
     Dns,
     /// The TLS handshake failed.
@@ -153,7 +155,7 @@ impl AttemptResult {
     pub const fn of_failure(failure: Failure) -> Self {
         match failure {
             Failure::Timeout => Self::Timeout,
-            Failure::Connect => Self::Connect,
+            Failure::Connect | Failure::Refused => Self::Connect,
             Failure::Dns => Self::Dns,
             Failure::Tls => Self::Tls,
             Failure::Protocol => Self::Protocol,

@@ -67,6 +67,7 @@ async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<T
         match timeout_at(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => failure = Failure::Timeout,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => failure = Failure::Refused,
             Ok(Err(_)) => failure = Failure::Connect,
             Err(_) => failure = Failure::Timeout,
         }

@@ -2,6 +2,7 @@
 
 use super::family::{self, Closed, whole};
 use crate::domain::address::Refusal;
+use crate::domain::circuit::CircuitState;
 use crate::domain::dead_letter::Reason;
 use crate::domain::requeue::RequeueReason;
 use crate::domain::verdict::AttemptResult;
@@ -29,6 +30,7 @@ pub(super) struct Attempts {
     pending: IntGaugeVec,
     dead_letters: Closed<Reason, IntCounter>,
     replayed: IntCounter,
+    endpoints: Closed<CircuitState, IntGauge>,
     egress_blocked: Closed<Refusal, IntCounter>,
     egress_violations: IntCounter,
 }
@@ -89,6 +91,12 @@ impl Attempts {
                 registry,
                 "callbackd_replayed_total",
                 "Records taken in from the replay topic. A rise means that someone is replaying.",
+            )?,
+            endpoints: family::int_gauges(
+                registry,
+                "callbackd_endpoints",
+                "Endpoints with recent attempts, by the state of their circuit. A rise of open or probing means that receivers fail for many different records in a row and are left alone for growing pauses.",
+                "circuit",
             )?,
             egress_blocked: family::counters(
                 registry,
@@ -153,6 +161,13 @@ impl super::Metrics {
     /// `n` records were taken in from the replay topic.
     pub fn replayed(&self, n: u64) {
         self.attempts.replayed.inc_by(n);
+    }
+
+    /// Endpoints known, by the state of their circuits.
+    pub fn set_endpoints(&self, circuits: [(CircuitState, usize); 3]) {
+        for (state, endpoints) in circuits {
+            self.attempts.endpoints.of(state).set(whole(endpoints));
+        }
     }
 
     /// The guard refused to dial.

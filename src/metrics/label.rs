@@ -3,6 +3,7 @@
 
 use crate::domain::address::Refusal;
 use crate::domain::binding::Skip;
+use crate::domain::circuit::CircuitState;
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
 use crate::domain::registry::EntityKind;
@@ -102,6 +103,7 @@ impl KafkaErrorKind {
 }
 
 label!(SettledAs);
+label!(CircuitState);
 label!(Class);
 label!(KafkaErrorKind);
 label!(EntityKind);
@@ -125,6 +127,7 @@ mod tests {
     #[test]
     fn every_label_stands_at_its_index_and_is_lower_case() {
         in_order::<SettledAs>();
+        in_order::<CircuitState>();
         in_order::<Class>();
         in_order::<KafkaErrorKind>();
         in_order::<EntityKind>();

@@ -7,7 +7,7 @@
 //!
 //! [`Health`] is the state behind `/livez` and `/readyz`. It lives here because all edges report into it and edges never meet.
 //!
-//! Deliberately not here: metrics without a source of truth yet (circuits, own outage, admin authentication, key expiry), and any
+//! Deliberately not here: metrics without a source of truth yet (admin authentication), and any
 //! series named by what a record says.
 
 mod attempts;

@@ -8,6 +8,7 @@ use prometheus::{Error, Gauge, IntGauge, Registry};
 
 /// The process family.
 pub(super) struct Process {
+    own_outage: IntGauge,
     load_success: IntGauge,
     load_timestamp: Gauge,
     entries: Closed<EntityKind, IntGauge>,
@@ -25,14 +26,14 @@ impl Process {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        family::int_gauge(
-            registry,
-            "callbackd_own_outage",
-            "1 while an outage of our own is presumed and intake is paused, a rise that needs a look at our network. This version never presumes one: it stays 0.",
-        )?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
+            own_outage: family::int_gauge(
+                registry,
+                "callbackd_own_outage",
+                "1 while an outage of our own is presumed: nobody answers, at hosts of several accounts that answered lately; intake rests, failures are not counted. A rise needs a look at our network.",
+            )?,
             load_success: family::int_gauge(
                 registry,
                 "callbackd_registry_last_load_success",
@@ -78,6 +79,11 @@ impl super::Metrics {
             p.entries.of(kind).set(whole(count));
         }
         p.digest.set(whole(digest48 & 0xffff_ffff_ffff));
+    }
+
+    /// Whether an outage of our own is presumed.
+    pub fn set_own_outage(&self, presumed: bool) {
+        self.process.own_outage.set(i64::from(presumed));
     }
 
     /// The first callback template to run out of signing keys does so then; `None`: none ever does.

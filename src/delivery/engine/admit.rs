@@ -4,10 +4,12 @@ use super::{Engine, Hold};
 use crate::delivery::attempt::Callback;
 use crate::delivery::handover::{Intake, Phase, Returned, Ticket};
 use crate::delivery::lane::Terms;
-use crate::delivery::lanes::{Offer, Parked};
+use crate::delivery::lanes::{Offer, ParkCause, Parked};
+use crate::delivery::mutant::{self, Mutant};
 use crate::delivery::ports::Clock;
 use crate::delivery::settle::Settlement;
 use crate::delivery::sort::{self, Sorted};
+use crate::domain::binding::Skip;
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
 use crate::domain::headers::Chain;
@@ -30,6 +32,7 @@ impl<C: Clock> Engine<C> {
         }
         self.registry = Arc::clone(&latest);
         drop(latest);
+        self.lanes.set_contended(self.registry.endpoints() > 1);
         if self.drain_deadline.is_none() {
             for callback in self.lanes.take_out(|_| true) {
                 let Callback { ticket, record, chain, .. } = *callback;
@@ -130,18 +133,25 @@ impl<C: Clock> Engine<C> {
         let endpoint = callback.url.endpoint.clone();
         let terms = Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(&endpoint) };
         let class = callback.ticket.assignment.class;
-        match self.lanes.offer(&endpoint, class, terms, callback, now) {
+        let hold = self.outage.is_presumed() && !(callback.chain.attempts == 0 && self.outage.spares(callback.host()));
+        match self.lanes.offer(&endpoint, class, terms, callback, hold, now) {
             Offer::Start(callback) => self.start(callback),
             Offer::Waits => {}
             Offer::Park(parked) => self.park(parked),
         }
     }
 
+    /// Into a tier until its slot; not before the smallest tier has turned.
     pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
         let Callback { ticket, record, chain, .. } = *parked.item;
-        let pause = parked.until.map(|until| until.saturating_sub(self.clock.monotonic()));
-        let reason = if pause.is_some() { RequeueReason::CircuitOpen } else { RequeueReason::LaneFull };
-        let delay = pause.unwrap_or_default().max(self.settings.tiers.smallest().delay);
+        if mutant::active(Mutant::SkipOnFullLane) {
+            return self.give_back(ticket, Returned::Settled(Settlement::skipped(Skip::NoUrl)));
+        }
+        let reason = match parked.cause {
+            ParkCause::Full => RequeueReason::LaneFull,
+            ParkCause::Closed => RequeueReason::CircuitOpen,
+        };
+        let delay = parked.slot.saturating_sub(self.clock.monotonic()).max(self.settings.tiers.smallest().delay);
         let due = self.clock.broker_now().plus(delay);
         self.requeue(ticket, &record, chain, due, reason);
     }

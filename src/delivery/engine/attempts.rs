@@ -1,8 +1,11 @@
 //! Attempts: started, ended, judged.
 
 use super::{Done, Engine, Job, KEY_RECHECK};
-use crate::delivery::attempt::{self, Callback, NoActiveKey, Success};
-use crate::delivery::handover::{Phase, Returned, Ticket};
+use crate::delivery::attempt::{self, Callback, NoActiveKey, Success, record_key};
+use crate::delivery::handover::{Phase, Returned, Ticket, ToIntake};
+use crate::delivery::lane::{Ended, Reply};
+use crate::delivery::lanes::Aftermath;
+use crate::delivery::outage::{self, Change};
 use crate::delivery::ports::Clock;
 use crate::delivery::settle::Settlement;
 use crate::domain::class::Class;
@@ -19,17 +22,30 @@ use crate::domain::verdict::{self, AttemptResult, Failure, Outcome, Verdict};
 use crate::metrics::SettledAs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
+
+/// What an outcome says about the endpoint.
+fn reply(policy: &Policy, outcome: &Outcome) -> Reply {
+    match (AttemptResult::of(policy, outcome), outcome) {
+        (AttemptResult::Success, _) => Reply::Accepted,
+        (_, Outcome::Answered { status: 429 | 503, .. }) => Reply::Overloaded,
+        (_, Outcome::Answered { status, .. }) if policy.final_statuses.contains(status) => Reply::Rejected,
+        (_, Outcome::Answered { .. }) => Reply::Failed,
+        (_, Outcome::Failed(Failure::Timeout)) => Reply::TimedOut,
+        (_, Outcome::Failed(Failure::Internal)) => Reply::Nothing,
+        (_, Outcome::Failed(_)) => Reply::Broken,
+    }
+}
 
 impl<C: Clock> Engine<C> {
     pub(super) fn start_waiting(&mut self) {
         let now = self.clock.monotonic();
-        while self.drain_deadline.is_none() {
+        while self.drain_deadline.is_none() && (!self.outage.is_presumed() || self.outage.may_probe(now)) {
             let Some(callback) = self.lanes.next(now) else { break };
             if callback.ticket.assignment.phase() == Phase::Active {
                 self.start(callback);
             } else {
-                self.lanes.withdrawn(&callback.url.endpoint, callback.ticket.assignment.class);
+                self.free_place(&callback, Reply::Nothing, Duration::ZERO);
                 self.give_back(callback.ticket, Returned::Unsettled);
             }
         }
@@ -47,23 +63,72 @@ impl<C: Clock> Engine<C> {
                 self.jobs.push(Job::Attempt { callback, request, started: now });
             }
             Ok(Err(NoActiveKey)) => {
-                self.free_place(&callback, true);
+                self.free_place(&callback, Reply::Nothing, Duration::ZERO);
                 let due = self.clock.broker_now().plus(KEY_RECHECK);
                 let Callback { ticket, record, chain, template, .. } = *callback;
                 warn!(template = %template.name, event_id = %chain.id, "keys are configured and none is in force: parked, never sent unsigned");
                 self.requeue(ticket, &record, chain, due, RequeueReason::NoActiveKey);
             }
             Err(_) => {
-                self.free_place(&callback, true);
+                self.free_place(&callback, Reply::Nothing, Duration::ZERO);
                 let Callback { ticket, record, chain, .. } = *callback;
                 self.fault(ticket, &record, |_| chain);
             }
         }
     }
 
-    pub(super) fn free_place(&mut self, callback: &Callback, answered: bool) {
-        let class = callback.ticket.assignment.class;
-        self.lanes.finished(&callback.url.endpoint, class, answered, self.clock.monotonic());
+    /// An attempt that took so long has ended, or was not made after all: its place is free, and what waits behind a circuit that it opened
+    /// is parked.
+    pub(super) fn free_place(&mut self, callback: &Callback, reply: Reply, took: Duration) {
+        let now = self.clock.monotonic();
+        let record = match reply {
+            Reply::Accepted => 0,
+            Reply::Rejected | Reply::Failed | Reply::Overloaded | Reply::TimedOut | Reply::Broken | Reply::Nothing => {
+                record_key(&callback.chain.id)
+            }
+        };
+        let ended = Ended { class: callback.ticket.assignment.class, record, reply, started: now.saturating_sub(took) };
+        let Aftermath { parked, opened } = self.lanes.ended(&callback.url.endpoint, &ended, now);
+        if opened {
+            self.log_opened(&callback.url.endpoint);
+        }
+        for parked in parked {
+            self.park(parked);
+        }
+    }
+
+    fn log_opened(&self, endpoint: &Endpoint) {
+        warn!(endpoint = %endpoint.0, waiting = self.lanes.waiting().count(), "too many different records failed in a row: the endpoint's circuit is open");
+    }
+
+    /// Tells the outage what came of an attempt. True when the failure is not to be counted: an outage of our own is presumed.
+    fn witness(&mut self, callback: &Callback, outcome: &Outcome) -> bool {
+        let account = || self.registry.domain(&callback.event.domain)?.account().map(|account| &account.id);
+        let change = self.outage.ended(callback.host(), account, outcome, self.clock.monotonic());
+        if let Some(change) = change {
+            self.on_outage(change);
+        }
+        self.outage.is_presumed() && !outage::is_answer(outcome)
+    }
+
+    pub(super) fn on_outage(&mut self, change: Change) {
+        let begun = match change {
+            Change::Begun => {
+                error!(
+                    "no attempt got any answer for 30 s, at hosts of several accounts that answered lately: presuming an outage of our own; intake rests, failures are not counted, probes go out"
+                );
+                true
+            }
+            Change::Over => {
+                info!("a receiver answers: our own outage is over, attempts come back little by little");
+                self.lanes.restart(self.clock.monotonic());
+                false
+            }
+        };
+        self.metrics.set_own_outage(begun);
+        for intake in &self.intakes {
+            let _ = intake.send(ToIntake::Rest(begun));
+        }
     }
 
     pub(super) fn on_done(&mut self, done: Done) {
@@ -74,12 +139,17 @@ impl<C: Clock> Engine<C> {
     }
 
     pub(super) fn on_attempt(&mut self, callback: Box<Callback>, outcome: &Outcome, started: UnixMillis, took: Duration) {
-        let answered = matches!(outcome, Outcome::Answered { .. });
-        self.free_place(&callback, answered);
+        let uncounted = self.witness(&callback, outcome);
+        let reply = if uncounted { Reply::Nothing } else { reply(&callback.template.policy, outcome) };
+        self.free_place(&callback, reply, took);
         let Callback { ticket, record, mut chain, template, url, .. } = *callback;
         let policy = &template.policy;
         let result = AttemptResult::of(policy, outcome);
         self.metrics.attempt(result, took);
+        if uncounted && ticket.assignment.phase() != Phase::Fenced {
+            let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
+            return self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
+        }
         let now = self.clock.now();
         let mark = OutcomeMark::of(outcome);
         let verdict = verdict::judge(policy, outcome, now);

@@ -19,6 +19,7 @@ use super::attempt::{self, Callback};
 use super::handover::{Phase, Return, Ticket, ToEngine, ToIntake};
 use super::lanes::Lanes;
 use super::oldest::{self, Oldest};
+use super::outage::Outage;
 use super::ports::{Appended, CallbackRequest, Clock, Outbox, Refused, Transport};
 use super::settings::Settings;
 use super::settle::{Departure, Purpose, Settlement};
@@ -45,6 +46,8 @@ use tracing::info;
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between sweeps of idle lanes and exports of gauges that cost a walk: once a second.
 const TICKS_PER_SWEEP: u32 = 20;
+/// Ticks between looks at lanes that went silent: four a second.
+const TICKS_PER_WATCH: u32 = 5;
 /// Ready results taken in one turn before others have theirs.
 const TURN: usize = 512;
 /// A template without an active key is looked at again after this (design §7).
@@ -174,6 +177,7 @@ struct Engine<C> {
     metrics: Arc<Metrics>,
     intakes: [Sender<ToIntake>; 3],
     lanes: Lanes<Box<Callback>>,
+    outage: Outage,
     /// By due time, and a number that tells those of one instant apart.
     holds: BTreeMap<(UnixMillis, u64), Hold>,
     hold_bytes: usize,
@@ -197,13 +201,17 @@ impl<C: Clock> Engine<C> {
         intakes: [Sender<ToIntake>; 3],
     ) -> Self {
         metrics.set_in_flight_limit(settings.max_in_flight);
+        let registry = snapshot.load_full();
+        let mut lanes = Lanes::new(settings.max_in_flight, settings.max_records(), settings.circuit);
+        lanes.set_contended(registry.endpoints() > 1);
         Self {
+            outage: Outage::new(clock.monotonic()),
             clock,
-            registry: snapshot.load_full(),
+            registry,
             snapshot,
             metrics,
             intakes,
-            lanes: Lanes::new(settings.max_in_flight, settings.max_records()),
+            lanes,
             holds: BTreeMap::new(),
             hold_bytes: 0,
             next_hold: 0,
@@ -244,13 +252,20 @@ impl<C: Clock> Engine<C> {
             self.sort(hold.ticket, hold.record, Chain { due: None, ..hold.chain });
         }
         let now = self.clock.monotonic();
-        for parked in self.lanes.trim(now) {
-            self.park(parked);
-        }
         self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_PER_WATCH) {
+            for parked in self.lanes.watch(now) {
+                self.park(parked);
+            }
+        }
         let sweep = self.ticks.is_multiple_of(TICKS_PER_SWEEP);
         if sweep {
             self.lanes.sweep(now);
+            self.outage.sweep(now);
+            if let Some(change) = self.outage.look(now) {
+                self.on_outage(change);
+            }
+            self.metrics.set_endpoints(self.lanes.circuits());
             self.export_oldest(now);
         }
         sweep

@@ -107,6 +107,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
         stalled_since: None,
         last_poll: now,
         draining: false,
+        resting: false,
         leaving: false,
     };
     loop {
@@ -138,6 +139,8 @@ struct Thread<S, C> {
     stalled_since: Option<Duration>,
     last_poll: Duration,
     draining: bool,
+    /// Told to rest: an outage of our own is presumed.
+    resting: bool,
     /// Told to leave, whatever is still with the engine.
     leaving: bool,
 }
@@ -205,7 +208,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
 
     fn until_next_timer(&self, now: Duration) -> Duration {
         let broker_now = self.context.clock.broker_now();
-        let may_release = !self.draining && self.budget.room() > 0 && self.context.clock.is_sane();
+        let may_release = !self.draining && !self.resting && self.budget.room() > 0 && self.context.clock.is_sane();
         let heads = self.partitions.iter().filter(|_| may_release);
         let release = heads.filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
         self.next_commit.saturating_sub(now).min(release.unwrap_or(POLL)).max(Duration::from_millis(1))
@@ -220,7 +223,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
         self.commit_stall_said = commits_fail;
         let full = if paused { !self.budget.half_free() } else { self.budget.room() == 0 };
-        let stalled = self.draining || full || commits_fail || !self.context.clock.is_sane();
+        let stalled = self.draining || self.resting || full || commits_fail || !self.context.clock.is_sane();
         if stalled {
             self.stalled_since.get_or_insert(now);
         } else {
@@ -261,6 +264,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 for one in returns {
                     self.take_back(one);
                 }
+                None
+            }
+            ToIntake::Rest(rest) => {
+                self.resting = rest;
                 None
             }
             ToIntake::Drain => {
@@ -372,7 +379,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
 
     fn release_heads(&mut self) {
         let broker_now = self.context.clock.broker_now();
-        if self.draining || !self.context.clock.is_sane() {
+        if self.draining || self.resting || !self.context.clock.is_sane() {
             return;
         }
         for partition in &mut self.partitions {

@@ -84,6 +84,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             }
             match self.context.inbox.recv_timeout(left) {
                 Ok(ToIntake::Returns(returns)) => returns.into_iter().for_each(|one| self.take_back(one)),
+                Ok(ToIntake::Rest(rest)) => self.resting = rest,
                 Ok(ToIntake::Drain) => self.draining = true,
                 Ok(ToIntake::Leave) => {
                     (self.draining, self.leaving) = (true, true);

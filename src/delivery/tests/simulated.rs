@@ -1,5 +1,6 @@
 //! Fakes of the ports. Time stands still until [`World::run`] moves it on to the next thing that waits for it.
 
+use super::super::circuit::CircuitSettings;
 use super::super::engine::{self, Drained, Parts};
 use super::super::handover::{Assignment, Intake, Return, Ticket, ToEngine, ToIntake};
 use super::super::ports::{Appended, CallbackRequest, Clock, Outbox, Refused, Transport};
@@ -40,6 +41,7 @@ pub(super) fn settings() -> Settings {
         max_in_flight: 16,
         max_in_flight_bytes: 1 << 20,
         endpoint_concurrency: 4,
+        circuit: CircuitSettings { failures: 5, pause: secs(5), max_pause: secs(600) },
         drain_timeout: secs(25),
         revoke_grace: secs(3),
         start_from: StartFrom::Earliest,
@@ -280,7 +282,7 @@ impl World {
                 for message in inbox.try_iter() {
                     match message {
                         ToIntake::Returns(returns) => self.returned.extend(returns),
-                        ToIntake::Drain => {}
+                        ToIntake::Drain | ToIntake::Rest(_) => {}
                         ToIntake::Leave => self.to_engine = None,
                     }
                 }

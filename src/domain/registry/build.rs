@@ -8,7 +8,7 @@ use super::{
     Account, BindingEntry, CallbackTemplate, CallbackTemplateEntry, CallbackUrl, Domain, Endpoint, EntityKind, Entries, Keep, MixEntry,
     Problem, RecordingTemplate, RecordingTemplateEntry, Registry, Rules, Schedule, Span, Storage, digest,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub(super) fn empty() -> Registry {
         domains: HashMap::new(),
         callback_templates: HashMap::new(),
         rates: HashMap::new(),
+        endpoints: 0,
         entries: counts(&entries),
         digest: digest::of(&entries),
     }
@@ -47,7 +48,8 @@ pub(super) fn build(entries: Entries, rules: &Rules) -> Result<Registry, Vec<Pro
             rates.entry(url.endpoint.clone()).and_modify(|lowest| *lowest = lowest.min(rate)).or_insert(rate);
         }
     }
-    Ok(Registry { domains, callback_templates: callback, rates, entries: entries_of_kind, digest })
+    let endpoints = callback.values().flat_map(|template| template.urls()).map(|url| &url.endpoint).collect::<HashSet<_>>().len();
+    Ok(Registry { domains, callback_templates: callback, rates, endpoints, entries: entries_of_kind, digest })
 }
 
 fn counts(entries: &Entries) -> [(EntityKind, usize); 6] {

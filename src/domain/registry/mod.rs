@@ -37,6 +37,7 @@ pub struct Registry {
     domains: HashMap<DomainName, Domain>,
     callback_templates: HashMap<Arc<str>, Arc<CallbackTemplate>>,
     rates: HashMap<Endpoint, f64>,
+    endpoints: usize,
     entries: [(EntityKind, usize); 6],
     digest: u64,
 }
@@ -159,6 +160,12 @@ impl Registry {
     #[must_use]
     pub fn rate(&self, endpoint: &Endpoint) -> Option<f64> {
         self.rates.get(endpoint).copied()
+    }
+
+    /// How many endpoints its callback templates name.
+    #[must_use]
+    pub const fn endpoints(&self) -> usize {
+        self.endpoints
     }
 
     /// When the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`; `None`: none ever does.

@@ -294,7 +294,7 @@ async fn a_flood_of_interim_answers_ends_at_the_total_time_out() {
 #[tokio::test]
 async fn a_refused_connection_is_a_connect_failure() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(client().send(super::request(&format!("http://{free}/"))).await, failed(Failure::Connect));
+    assert_eq!(client().send(super::request(&format!("http://{free}/"))).await, failed(Failure::Refused));
 }
 
 #[tokio::test]

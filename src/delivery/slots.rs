@@ -1,0 +1,160 @@
+//! The attempt slots of the process and who may take one (design §9). A state machine without IO; `lanes` owns it.
+//!
+//! Three bounds together:
+//! - each class has its share, and may always have one;
+//! - endpoints that do not answer (see [`Standing`]) hold a quarter of all slots together at most, and half of a class's share. A
+//!   quarter of that quarter is for those that were tried in vain, so that one that was never tried finds a place beside them and can
+//!   prove itself;
+//! - after an outage of our own the number of slots grows from [`RESTART`] to all of them, doubling each second.
+
+use crate::domain::class::Class;
+use std::time::Duration;
+
+/// Slots at first after an outage of our own.
+const RESTART: usize = 16;
+
+/// What an endpoint's answers so far say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It answered within the last minute and keeps answering.
+    Answering,
+    /// No answer within the last minute, and nothing outstanding or failed without one.
+    Untried,
+    /// It was tried, and there is no answer.
+    Silent,
+}
+
+/// The slots.
+#[derive(Debug)]
+pub struct Slots {
+    max: usize,
+    running: [usize; 3],
+    /// Of those, attempts to endpoints that do not answer.
+    unanswered: [usize; 3],
+    restarted: Option<Duration>,
+}
+
+impl Slots {
+    /// `max` slots, all free.
+    #[must_use]
+    pub const fn new(max: usize) -> Self {
+        Self { max, running: [0; 3], unanswered: [0; 3], restarted: None }
+    }
+
+    /// Attempts running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.iter().sum()
+    }
+
+    /// Whether an attempt of `class` may start at all.
+    #[must_use]
+    pub fn has(&self, class: Class, now: Duration) -> bool {
+        let own = self.running[class.index()];
+        own == 0 || own < class.share(self.max) && self.running() < self.limit(now)
+    }
+
+    /// Whether an attempt of `class` may start to an endpoint of this standing.
+    #[must_use]
+    pub fn has_for(&self, class: Class, standing: Standing, now: Duration) -> bool {
+        let most = match standing {
+            Standing::Answering => return self.has(class, now),
+            Standing::Untried => (self.max / 4).max(2),
+            Standing::Silent => (self.max / 16).max(1),
+        };
+        let own = self.unanswered[class.index()];
+        let within_class = own == 0 || own * 2 < class.share(self.max);
+        self.has(class, now) && within_class && self.unanswered.iter().sum::<usize>() < most
+    }
+
+    /// An attempt of `class` started.
+    pub const fn taken(&mut self, class: Class) {
+        self.running[class.index()] += 1;
+    }
+
+    /// An attempt of `class` ended.
+    pub const fn freed(&mut self, class: Class) {
+        self.running[class.index()] = self.running[class.index()].saturating_sub(1);
+    }
+
+    /// A lane's attempts of each class that count as unanswered are now `to`, and were `from`.
+    pub fn recount(&mut self, from: [usize; 3], to: [usize; 3]) {
+        for ((sum, from), to) in self.unanswered.iter_mut().zip(from).zip(to) {
+            *sum = (*sum + to).saturating_sub(from);
+        }
+    }
+
+    /// An outage of our own is over.
+    pub const fn restart(&mut self, now: Duration) {
+        self.restarted = Some(now);
+    }
+
+    /// Slots there are now.
+    fn limit(&self, now: Duration) -> usize {
+        let Some(since) = self.restarted.map(|at| now.saturating_sub(at).as_secs()) else { return self.max.max(1) };
+        let grown = u32::try_from(since).ok().and_then(|doublings| RESTART.checked_shl(doublings)).filter(|grown| *grown >= RESTART);
+        grown.unwrap_or(self.max).min(self.max).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn take(slots: &mut Slots, class: Class, standing: Standing) -> usize {
+        let mut n = 0;
+        while slots.has_for(class, standing, NOW) {
+            slots.taken(class);
+            if standing != Standing::Answering {
+                let mut one = [0; 3];
+                one[class.index()] = 1;
+                slots.recount([0; 3], one);
+            }
+            n += 1;
+        }
+        n
+    }
+
+    #[test]
+    fn each_class_has_its_share_and_always_one() {
+        let mut slots = Slots::new(100);
+        assert_eq!(Class::ALL.map(|class| take(&mut slots, class, Standing::Answering)), [60, 30, 10]);
+        let mut slots = Slots::new(1);
+        assert_eq!(Class::ALL.map(|class| take(&mut slots, class, Standing::Answering)), [1, 1, 1], "retries never starve");
+    }
+
+    #[test]
+    fn endpoints_that_do_not_answer_hold_a_quarter_and_a_quarter_of_it_when_tried_in_vain() {
+        let mut slots = Slots::new(1024);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Silent), 64);
+        assert_eq!(take(&mut slots, Class::Retry, Standing::Silent), 0);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Untried), 192);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Answering), 614 - 256);
+    }
+
+    #[test]
+    fn endpoints_that_do_not_answer_leave_half_of_every_class_to_those_that_do() {
+        let mut slots = Slots::new(1000);
+        assert_eq!(take(&mut slots, Class::Replay, Standing::Untried), 50);
+        assert_eq!(take(&mut slots, Class::Replay, Standing::Answering), 50);
+    }
+
+    #[test]
+    fn few_slots_still_let_everyone_be_tried() {
+        let mut slots = Slots::new(4);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Silent), 1);
+        assert_eq!(take(&mut slots, Class::Retry, Standing::Untried), 1);
+        assert!(slots.has_for(Class::Fresh, Standing::Answering, NOW) && !slots.has_for(Class::Fresh, Standing::Untried, NOW));
+    }
+
+    #[test]
+    fn after_an_outage_the_slots_come_back_by_doubling() {
+        let mut slots = Slots::new(1000);
+        slots.restart(NOW);
+        let limits: Vec<usize> = (0..9).map(|s| slots.limit(NOW + Duration::from_secs(s))).collect();
+        assert_eq!(limits, [16, 32, 64, 128, 256, 512, 1000, 1000, 1000]);
+        assert_eq!(slots.limit(Duration::from_secs(1 << 40)), 1000);
+    }
+}
