@@ -147,8 +147,14 @@ impl<T: Item> Lanes<T> {
         self.slots.running()
     }
 
-    /// Offers `item` of `class` to the lane of `endpoint`. With `hold` nothing starts: it waits or is parked.
-    pub fn offer(&mut self, endpoint: &Endpoint, class: Class, terms: Terms, item: T, hold: bool, now: Duration) -> Offer<T> {
+    /// An attempt of `item` starts whatever its lane says: a probe in an outage of our own. [`Lanes::ended`] must follow.
+    pub fn force(&mut self, endpoint: &Endpoint, class: Class, terms: Terms, item: &T, now: Duration) {
+        let lane = self.lanes.entry(endpoint.clone()).or_insert_with(|| Lane::new(terms));
+        started(lane, &mut self.slots, class, item, now);
+    }
+
+    /// Offers `item` of `class` to the lane of `endpoint`.
+    pub fn offer(&mut self, endpoint: &Endpoint, class: Class, terms: Terms, item: T, now: Duration) -> Offer<T> {
         if !self.lanes.contains_key(endpoint) {
             self.lanes.insert(endpoint.clone(), Lane::new(terms));
         }
@@ -169,7 +175,7 @@ impl<T: Item> Lanes<T> {
             }
         };
         let first = probes || lane.nothing_waits();
-        if !hold && first && (probes || lane.has_place(now)) && self.slots.has_for(class, lane.standing(now), now) {
+        if first && (probes || lane.has_place(now)) && self.slots.has_for(class, lane.standing(now), now) {
             if probes {
                 lane.probe(item.record());
             }
@@ -374,7 +380,7 @@ mod tests {
     }
 
     fn offer(lanes: &mut Lanes<u32>, name: &str, class: Class, item: u32, now: Duration) -> Offer<u32> {
-        lanes.offer(&endpoint(name), class, terms(32), item, false, now)
+        lanes.offer(&endpoint(name), class, terms(32), item, now)
     }
 
     fn fresh(lanes: &mut Lanes<u32>, name: &str, item: u32, now: Duration) -> Offer<u32> {
@@ -573,15 +579,12 @@ mod tests {
     }
 
     #[test]
-    fn held_nothing_starts_and_after_a_restart_attempts_come_back_little_by_little() {
+    fn after_a_restart_attempts_come_back_little_by_little() {
         let mut lanes = lanes(1000, 16_000);
-        for n in 0..40 {
-            proven(&mut lanes, &format!("a{n}"), 5);
-            let held = lanes.offer(&endpoint(&format!("a{n}")), Class::Fresh, terms(32), n, true, NOW);
-            assert_eq!(held, Offer::Waits);
-        }
+        (0..40).for_each(|n| proven(&mut lanes, &format!("a{n}"), 5));
         lanes.restart(NOW);
-        assert_eq!(drain(&mut lanes, NOW).len(), 16);
+        let started = (0..40).filter(|n| matches!(fresh(&mut lanes, &format!("a{n}"), *n, NOW), Offer::Start(_))).count();
+        assert_eq!(started, 16);
         assert_eq!(drain(&mut lanes, after(1000)).len(), 16);
         assert_eq!(drain(&mut lanes, after(2000)).len(), 8);
     }

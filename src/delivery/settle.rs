@@ -30,6 +30,12 @@ impl Settlement {
         Self(Kind::Delivered)
     }
 
+    /// Whether that is how it was settled.
+    #[cfg(test)]
+    pub(super) fn is_delivered(self) -> bool {
+        self.0 == Kind::Delivered
+    }
+
     /// A rule that the registry states skips it.
     pub(super) const fn skipped(_rule: Skip) -> Self {
         Self(Kind::Skipped)

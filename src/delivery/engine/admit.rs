@@ -15,6 +15,7 @@ use crate::domain::dead_letter::Reason;
 use crate::domain::headers::Chain;
 use crate::domain::id::DomainName;
 use crate::domain::record::Record;
+use crate::domain::registry::Endpoint;
 use crate::domain::requeue::RequeueReason;
 use crate::domain::tier::Place;
 use crate::metrics::SettledAs;
@@ -129,16 +130,22 @@ impl<C: Clock> Engine<C> {
     }
 
     pub(super) fn offer(&mut self, callback: Box<Callback>) {
+        if self.outage.is_presumed() && !(callback.chain.attempts == 0 && self.outage.spares(callback.host())) {
+            return self.withhold(callback);
+        }
         let now = self.clock.monotonic();
         let endpoint = callback.url.endpoint.clone();
-        let terms = Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(&endpoint) };
+        let terms = self.terms(&endpoint);
         let class = callback.ticket.assignment.class;
-        let hold = self.outage.is_presumed() && !(callback.chain.attempts == 0 && self.outage.spares(callback.host()));
-        match self.lanes.offer(&endpoint, class, terms, callback, hold, now) {
+        match self.lanes.offer(&endpoint, class, terms, callback, now) {
             Offer::Start(callback) => self.start(callback),
             Offer::Waits => {}
             Offer::Park(parked) => self.park(parked),
         }
+    }
+
+    pub(super) fn terms(&self, endpoint: &Endpoint) -> Terms {
+        Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(endpoint) }
     }
 
     /// Into a tier until its slot; not before the smallest tier has turned.

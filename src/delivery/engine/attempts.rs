@@ -2,10 +2,9 @@
 
 use super::{Done, Engine, Job, KEY_RECHECK};
 use crate::delivery::attempt::{self, Callback, NoActiveKey, Success, record_key};
-use crate::delivery::handover::{Phase, Returned, Ticket, ToIntake};
+use crate::delivery::handover::{Phase, Returned, Ticket};
 use crate::delivery::lane::{Ended, Reply};
 use crate::delivery::lanes::Aftermath;
-use crate::delivery::outage::{self, Change};
 use crate::delivery::ports::Clock;
 use crate::delivery::settle::Settlement;
 use crate::domain::class::Class;
@@ -22,7 +21,7 @@ use crate::domain::verdict::{self, AttemptResult, Failure, Outcome, Verdict};
 use crate::metrics::SettledAs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 /// What an outcome says about the endpoint.
 fn reply(policy: &Policy, outcome: &Outcome) -> Reply {
@@ -40,7 +39,7 @@ fn reply(policy: &Policy, outcome: &Outcome) -> Reply {
 impl<C: Clock> Engine<C> {
     pub(super) fn start_waiting(&mut self) {
         let now = self.clock.monotonic();
-        while self.drain_deadline.is_none() && (!self.outage.is_presumed() || self.outage.may_probe(now)) {
+        while self.drain_deadline.is_none() && !self.outage.is_presumed() {
             let Some(callback) = self.lanes.next(now) else { break };
             if callback.ticket.assignment.phase() == Phase::Active {
                 self.start(callback);
@@ -101,36 +100,6 @@ impl<C: Clock> Engine<C> {
         warn!(endpoint = %endpoint.0, waiting = self.lanes.waiting().count(), "too many different records failed in a row: the endpoint's circuit is open");
     }
 
-    /// Tells the outage what came of an attempt. True when the failure is not to be counted: an outage of our own is presumed.
-    fn witness(&mut self, callback: &Callback, outcome: &Outcome) -> bool {
-        let account = || self.registry.domain(&callback.event.domain)?.account().map(|account| &account.id);
-        let change = self.outage.ended(callback.host(), account, outcome, self.clock.monotonic());
-        if let Some(change) = change {
-            self.on_outage(change);
-        }
-        self.outage.is_presumed() && !outage::is_answer(outcome)
-    }
-
-    pub(super) fn on_outage(&mut self, change: Change) {
-        let begun = match change {
-            Change::Begun => {
-                error!(
-                    "no attempt got any answer for 30 s, at hosts of several accounts that answered lately: presuming an outage of our own; intake rests, failures are not counted, probes go out"
-                );
-                true
-            }
-            Change::Over => {
-                info!("a receiver answers: our own outage is over, attempts come back little by little");
-                self.lanes.restart(self.clock.monotonic());
-                false
-            }
-        };
-        self.metrics.set_own_outage(begun);
-        for intake in &self.intakes {
-            let _ = intake.send(ToIntake::Rest(begun));
-        }
-    }
-
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Attempt { callback, outcome, started, took } => self.on_attempt(callback, &outcome, started, took),
@@ -142,14 +111,14 @@ impl<C: Clock> Engine<C> {
         let uncounted = self.witness(&callback, outcome);
         let reply = if uncounted { Reply::Nothing } else { reply(&callback.template.policy, outcome) };
         self.free_place(&callback, reply, took);
+        if uncounted {
+            self.metrics.attempt(AttemptResult::of(&callback.template.policy, outcome), took);
+            return self.withhold(callback);
+        }
         let Callback { ticket, record, mut chain, template, url, .. } = *callback;
         let policy = &template.policy;
         let result = AttemptResult::of(policy, outcome);
         self.metrics.attempt(result, took);
-        if uncounted && ticket.assignment.phase() != Phase::Fenced {
-            let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
-            return self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
-        }
         let now = self.clock.now();
         let mark = OutcomeMark::of(outcome);
         let verdict = verdict::judge(policy, outcome, now);

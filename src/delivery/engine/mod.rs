@@ -5,14 +5,15 @@
 //! lock per event. What decides lives elsewhere: `sort` (what is to be done with a record), `lanes` (who may start), `domain::verdict` and
 //! `domain::retry` (what an outcome means). A panic on the way of one record counts as an attempt of that record with outcome `internal`.
 //!
-//! `admit` takes records to their lane, `attempts` makes and judges attempts, `settling` requeues, buries and gives back; here are the loop,
-//! the state they share, time and the drain.
+//! `admit` takes records to their lane, `attempts` makes and judges attempts, `blackout` is the way through an outage of our own, `settling`
+//! requeues, buries and gives back; here are the loop, the state they share, time and the drain.
 //!
 //! Late results are fenced by the assignment's phase: a failure after `Fenced` is dropped (the new owner does it), a success counts
 //! as a possible repeat.
 
 mod admit;
 mod attempts;
+mod blackout;
 mod settling;
 
 use super::attempt::{self, Callback};
@@ -33,7 +34,7 @@ use crate::metrics::{Health, Metrics};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{FutureExt as _, pin_mut};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -178,6 +179,10 @@ struct Engine<C> {
     intakes: [Sender<ToIntake>; 3],
     lanes: Lanes<Box<Callback>>,
     outage: Outage,
+    /// Records at hand to probe with while an outage of our own is presumed.
+    probes: VecDeque<Box<Callback>>,
+    /// What intake was told last.
+    resting: bool,
     /// By due time, and a number that tells those of one instant apart.
     holds: BTreeMap<(UnixMillis, u64), Hold>,
     hold_bytes: usize,
@@ -212,6 +217,8 @@ impl<C: Clock> Engine<C> {
             metrics,
             intakes,
             lanes,
+            probes: VecDeque::new(),
+            resting: false,
             holds: BTreeMap::new(),
             hold_bytes: 0,
             next_hold: 0,
@@ -258,6 +265,7 @@ impl<C: Clock> Engine<C> {
                 self.park(parked);
             }
         }
+        self.probe();
         let sweep = self.ticks.is_multiple_of(TICKS_PER_SWEEP);
         if sweep {
             self.lanes.sweep(now);
@@ -273,7 +281,8 @@ impl<C: Clock> Engine<C> {
 
     fn export_oldest(&mut self, now: Duration) {
         let mut by_domain = self.oldest.by_domain(now);
-        let in_memory = self.lanes.waiting().map(|c| &c.chain).chain(self.holds.values().map(|h| &h.chain));
+        let in_memory =
+            self.lanes.waiting().map(|c| &c.chain).chain(self.holds.values().map(|h| &h.chain)).chain(self.probes.iter().map(|c| &c.chain));
         for chain in in_memory {
             oldest::note(&mut by_domain, chain.domain.as_ref(), chain.source_time);
         }

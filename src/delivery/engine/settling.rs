@@ -12,6 +12,7 @@ use crate::domain::requeue::RequeueReason;
 use crate::domain::tier::Place;
 use crate::domain::time::UnixMillis;
 use crate::metrics::SettledAs;
+use std::collections::VecDeque;
 use tracing::info;
 
 impl<C: Clock> Engine<C> {
@@ -85,6 +86,12 @@ impl<C: Clock> Engine<C> {
         for callback in self.lanes.take_out(|callback| which(&callback.ticket)) {
             self.give_back(callback.ticket, Returned::Unsettled);
         }
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.probes).into_iter().partition(|probe| which(&probe.ticket));
+        self.probes = kept;
+        for probe in gone {
+            self.give_back(probe.ticket, Returned::Unsettled);
+        }
+        self.rest();
         let gone: Vec<_> = self.holds.iter().filter(|(_, hold)| which(&hold.ticket)).map(|(key, _)| *key).collect();
         for key in gone {
             if let Some(hold) = self.holds.remove(&key) {

@@ -2,4 +2,5 @@
 
 mod engine_settles_everything;
 mod intake_never_stalls;
+mod sick_endpoints;
 mod simulated;

@@ -9,8 +9,10 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::class::Class;
 use crate::domain::headers::name;
 use crate::domain::record::{Header, NewRecord, Position, Record};
-use crate::domain::registry::{BindingEntry, CallbackTemplateEntry, DomainEntry, Entries, RecordingTemplateEntry, Registry, Rules};
-use crate::domain::registry::{Format, Keep};
+use crate::domain::registry::{
+    AccountEntry, BindingEntry, CallbackTemplateEntry, DomainEntry, Entries, RecordingTemplateEntry, Registry, Rules,
+};
+use crate::domain::registry::{Format, Keep, Storage};
 use crate::domain::tier::Tiers;
 use crate::domain::time::UnixMillis;
 use crate::domain::verdict::Outcome;
@@ -18,6 +20,7 @@ use crate::metrics::{Health, Metrics};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -51,6 +54,17 @@ pub(super) fn settings() -> Settings {
 
 /// Domains `<name>.example`, each with its own template and URL `https://<name>.example/<path>`.
 pub(super) fn registry(names: &[&str], path: &str) -> Registry {
+    build(names, path, &[])
+}
+
+/// The same, with the domains spread over so many accounts.
+pub(super) fn registry_of_accounts(names: &[String], accounts: usize) -> Registry {
+    let accounts: Vec<String> = (0..accounts).map(|n| format!("account-{n}")).collect();
+    build(&names.iter().map(String::as_str).collect::<Vec<_>>(), "cb", &accounts)
+}
+
+fn build(names: &[&str], path: &str, accounts: &[String]) -> Registry {
+    let account_of = |n: usize| (!accounts.is_empty()).then(|| accounts[n % accounts.len()].clone());
     let callback = |name: &&str| CallbackTemplateEntry {
         name: (*name).into(),
         recording_file: Some(format!("https://{name}.example/{path}")),
@@ -65,7 +79,11 @@ pub(super) fn registry(names: &[&str], path: &str) -> Registry {
             keep: Keep::Forever,
         }],
         callback_templates: names.iter().map(callback).collect(),
-        domains: names.iter().map(|name| DomainEntry { name: format!("{name}.example"), account: None, region: None }).collect(),
+        accounts: accounts.iter().map(|id| AccountEntry { id: id.clone(), storage: Storage::Active }).collect(),
+        domains: (0..)
+            .zip(names)
+            .map(|(n, name)| DomainEntry { name: format!("{name}.example"), account: account_of(n), region: None })
+            .collect(),
         bindings: names
             .iter()
             .map(|name| BindingEntry {
@@ -100,7 +118,9 @@ pub(super) fn event(domain: &str) -> String {
 #[derive(Default)]
 struct Timeline {
     now: Cell<Duration>,
-    sleepers: RefCell<Vec<(Duration, Waker)>>,
+    /// Whom to wake, by time and a number that tells those of one instant apart.
+    sleepers: RefCell<BTreeMap<(Duration, usize), Waker>>,
+    slept: Cell<usize>,
 }
 
 /// Virtual time.
@@ -112,13 +132,19 @@ pub(super) struct VirtualClock {
 }
 
 impl VirtualClock {
+    /// The time that has passed.
+    pub(super) fn timeline_now(&self) -> Duration {
+        self.timeline.now.get()
+    }
+
     fn advance(&self) -> bool {
         let mut sleepers = self.timeline.sleepers.borrow_mut();
-        let Some(next) = sleepers.iter().map(|(at, _)| *at).min() else { return false };
+        let Some(next) = sleepers.keys().next().map(|(at, _)| *at) else { return false };
         self.timeline.now.set(next.max(self.timeline.now.get()));
-        let due: Vec<_> = sleepers.extract_if(.., |(at, _)| *at <= next).collect();
+        let later = sleepers.split_off(&(next + Duration::from_nanos(1), 0));
+        let due = std::mem::replace(&mut *sleepers, later);
         drop(sleepers);
-        due.into_iter().for_each(|(_, waker)| waker.wake());
+        due.into_values().for_each(Waker::wake);
         true
     }
 }
@@ -150,7 +176,8 @@ impl Clock for VirtualClock {
             if self.timeline.now.get() >= until {
                 return Poll::Ready(());
             }
-            self.timeline.sleepers.borrow_mut().push((until, context.waker().clone()));
+            self.timeline.slept.set(self.timeline.slept.get() + 1);
+            self.timeline.sleepers.borrow_mut().insert((until, self.timeline.slept.get()), context.waker().clone());
             Poll::Pending
         })
     }
@@ -162,6 +189,7 @@ type Answer = Box<dyn Fn(&str, usize) -> (Duration, Outcome)>;
 struct Receivers {
     clock: VirtualClock,
     requests: Rc<RefCell<Vec<(Duration, String)>>>,
+    bodies: Rc<RefCell<Vec<Bytes>>>,
     answer: Answer,
 }
 
@@ -169,6 +197,7 @@ impl Transport for Receivers {
     async fn send(&self, request: CallbackRequest) -> Outcome {
         let url = request.url.url.to_string();
         self.requests.borrow_mut().push((self.clock.monotonic(), url.clone()));
+        self.bodies.borrow_mut().push(request.body);
         let (after, outcome) = (self.answer)(&url, self.requests.borrow().len());
         self.clock.sleep(after).await;
         outcome
@@ -198,6 +227,7 @@ pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) registry: Arc<ArcSwap<Registry>>,
     pub(super) requests: Rc<RefCell<Vec<(Duration, String)>>>,
+    pub(super) bodies: Rc<RefCell<Vec<Bytes>>>,
     pub(super) appended: Rc<RefCell<Vec<NewRecord>>>,
     pub(super) refuses: Rc<Cell<bool>>,
     pub(super) drain_at: Option<Duration>,
@@ -206,6 +236,8 @@ pub(super) struct World {
     senders: Option<[Sender<ToIntake>; 3]>,
     from_engine: [Receiver<ToIntake>; 3],
     pub(super) returned: Vec<Return>,
+    /// When intake was told to rest, and to go on.
+    rested: Vec<(Duration, bool)>,
 }
 
 impl World {
@@ -217,6 +249,8 @@ impl World {
             settings: settings(),
             registry: Arc::new(ArcSwap::from_pointee(registry)),
             requests: Rc::default(),
+            bodies: Rc::default(),
+            rested: Vec::new(),
             appended: Rc::default(),
             refuses: Rc::default(),
             drain_at: None,
@@ -237,6 +271,20 @@ impl World {
         self.tell(ToEngine::Batch(records.into_iter().map(|record| Intake { ticket: ticket(&record), record }).collect()));
     }
 
+    /// Whether intake is told to rest.
+    pub(super) fn rests(&self) -> bool {
+        self.rested.last().is_some_and(|(_, rest)| *rest)
+    }
+
+    /// When intake was told to rest, and when to go on, if that was once.
+    pub(super) fn rested(&self) -> (Duration, Duration) {
+        let times: Vec<_> = self.rested.chunks(3).map(|of_classes| of_classes[0]).collect();
+        match times[..] {
+            [(begun, true), (over, false)] => (begun, over),
+            _ => panic!("not once: {times:?}"),
+        }
+    }
+
     pub(super) fn clock_passed(&self, time: Duration) -> bool {
         self.clock.monotonic() >= time
     }
@@ -254,7 +302,12 @@ impl World {
     ) -> Option<Drained> {
         let clock = self.clock.clone();
         let parts = Parts {
-            transport: Receivers { clock: clock.clone(), requests: Rc::clone(&self.requests), answer: Box::new(answer) },
+            transport: Receivers {
+                clock: clock.clone(),
+                requests: Rc::clone(&self.requests),
+                bodies: Rc::clone(&self.bodies),
+                answer: Box::new(answer),
+            },
             outbox: Topics { clock: clock.clone(), appended: Rc::clone(&self.appended), refuses: Rc::clone(&self.refuses) },
             clock: clock.clone(),
             settings: self.settings.clone(),
@@ -282,7 +335,8 @@ impl World {
                 for message in inbox.try_iter() {
                     match message {
                         ToIntake::Returns(returns) => self.returned.extend(returns),
-                        ToIntake::Drain | ToIntake::Rest(_) => {}
+                        ToIntake::Rest(rest) => self.rested.push((self.clock.timeline_now(), rest)),
+                        ToIntake::Drain => {}
                         ToIntake::Leave => self.to_engine = None,
                     }
                 }

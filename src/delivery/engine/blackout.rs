@@ -1,0 +1,88 @@
+//! While an outage of our own is presumed: who is withheld, what goes out as a probe, and how it ends.
+//!
+//! Failures return uncounted. One record for each host stays at hand as a probe, up to [`MAX_PROBES`]; the others go into the smallest tier.
+//! Intake rests as soon as there is a probe, never before: without one nothing would ever be heard again.
+
+use super::Engine;
+use crate::delivery::attempt::Callback;
+use crate::delivery::handover::{Phase, Returned, ToIntake};
+use crate::delivery::outage::{self, Change};
+use crate::delivery::ports::Clock;
+use crate::domain::requeue::RequeueReason;
+use crate::domain::verdict::Outcome;
+use tracing::{error, info};
+
+/// Records at hand as probes.
+const MAX_PROBES: usize = 64;
+
+impl<C: Clock> Engine<C> {
+    /// Tells the outage what came of an attempt. True when the failure is not to be counted.
+    pub(super) fn witness(&mut self, callback: &Callback, outcome: &Outcome) -> bool {
+        let account = || self.registry.domain(&callback.event.domain)?.account().map(|account| &account.id);
+        let change = self.outage.ended(callback.host(), account, outcome, self.clock.monotonic());
+        if let Some(change) = change {
+            self.on_outage(change);
+        }
+        self.outage.is_presumed() && !outage::is_answer(outcome)
+    }
+
+    pub(super) fn on_outage(&mut self, change: Change) {
+        match change {
+            Change::Begun => {
+                error!(
+                    "no attempt got any answer for 30 s, at hosts of several accounts that answered lately: presuming an outage of our own; intake rests, failures are not counted, probes go out"
+                );
+                self.metrics.set_own_outage(true);
+            }
+            Change::Over => {
+                info!("a receiver answers: our own outage is over, attempts come back little by little");
+                self.metrics.set_own_outage(false);
+                self.lanes.restart(self.clock.monotonic());
+                for callback in std::mem::take(&mut self.probes) {
+                    let Callback { ticket, record, chain, .. } = *callback;
+                    self.sort(ticket, record, chain);
+                }
+            }
+        }
+        self.rest();
+    }
+
+    /// Tells intake to rest or to go on, when that has changed.
+    pub(super) fn rest(&mut self) {
+        let rest = self.outage.is_presumed() && (!self.probes.is_empty() || self.lanes.running() > 0);
+        if rest != self.resting {
+            self.resting = rest;
+            for intake in &self.intakes {
+                let _ = intake.send(ToIntake::Rest(rest));
+            }
+        }
+    }
+
+    /// Keeps it as a probe, or puts it into the smallest tier, uncounted.
+    pub(super) fn withhold(&mut self, callback: Box<Callback>) {
+        if self.drain_deadline.is_some() || callback.ticket.assignment.phase() != Phase::Active {
+            return self.give_back(callback.ticket, Returned::Unsettled);
+        }
+        if self.probes.len() < MAX_PROBES && self.probes.iter().all(|probe| probe.host() != callback.host()) {
+            self.probes.push_back(callback);
+            return self.rest();
+        }
+        let Callback { ticket, record, chain, .. } = *callback;
+        let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
+        self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
+    }
+
+    /// Sends a probe if it is time for one.
+    pub(super) fn probe(&mut self) {
+        let now = self.clock.monotonic();
+        if self.drain_deadline.is_some() || !self.outage.is_presumed() || self.probes.is_empty() || !self.outage.may_probe(now) {
+            return;
+        }
+        if let Some(callback) = self.probes.pop_front() {
+            let endpoint = callback.url.endpoint.clone();
+            let terms = self.terms(&endpoint);
+            self.lanes.force(&endpoint, callback.ticket.assignment.class, terms, &callback, now);
+            self.start(callback);
+        }
+    }
+}
