@@ -10,6 +10,7 @@
 //! error: it must not look alive and do nothing.
 
 mod clock;
+mod descriptors;
 mod monitor;
 mod reload;
 mod wiring;
@@ -97,6 +98,9 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
         }
     };
     info!(settings = config::effective(settings), "effective settings");
+    if !options.embedded {
+        descriptors::tell_if_low(settings.delivery.max_in_flight);
+    }
     let (store, warnings) = Store::open(&registry_file, load_options(settings)).map_err(RunError::Registry)?;
     for warning in warnings {
         warn!("{warning}");

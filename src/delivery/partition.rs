@@ -11,7 +11,7 @@ use super::handover::{Assignment, Ticket};
 use super::ports::{Assigned, Refused, TopicPartition};
 use super::settings::StartFrom;
 use crate::domain::class::Class;
-use crate::domain::offsets::{Fingerprint, MapError, Received, Tracker};
+use crate::domain::offsets::{CommitPoint, Fingerprint, MapError, Received, Tracker};
 use crate::domain::record::Record;
 use crate::domain::tier;
 use crate::domain::time::UnixMillis;
@@ -119,6 +119,10 @@ pub struct Partition {
     head_bytes: usize,
     rests_for_heads: bool,
     handed: usize,
+    /// Settled since the last commit that was accepted, and how many of them the last commit point covers: what may be repeated
+    /// should the assignment be lost now.
+    uncommitted: u64,
+    offered: u64,
     stopped: Option<Refused>,
     paused: bool,
 }
@@ -155,6 +159,8 @@ impl Partition {
                 head_bytes: 0,
                 rests_for_heads: false,
                 handed: 0,
+                uncommitted: 0,
+                offered: 0,
                 stopped: None,
                 paused: false,
             },
@@ -209,7 +215,26 @@ impl Partition {
     /// A record came back settled.
     pub fn settled(&mut self, offset: i64) {
         self.handed = self.handed.saturating_sub(1);
+        self.uncommitted += 1;
         self.tracker.finished(offset);
+    }
+
+    /// What to commit now.
+    pub fn commit_point(&mut self) -> CommitPoint {
+        self.offered = self.uncommitted;
+        self.tracker.commit_point()
+    }
+
+    /// The broker accepted the last [`Self::commit_point`].
+    pub fn committed(&mut self, point: &CommitPoint) {
+        self.uncommitted -= std::mem::take(&mut self.offered);
+        self.tracker.committed(point);
+    }
+
+    /// Records settled that no accepted commit covers.
+    #[must_use]
+    pub const fn uncommitted(&self) -> u64 {
+        self.uncommitted
     }
 
     /// A record came back unsettled: it stays unfinished.
@@ -345,6 +370,27 @@ mod tests {
         assert_eq!(partition.rest(false), None);
         assert!(partition.release(UnixMillis(2_000)).is_some());
         assert_eq!(partition.rest(false), Some(false));
+    }
+
+    #[test]
+    fn what_was_settled_after_the_last_accepted_commit_point_may_be_repeated() {
+        let (mut partition, _) = Partition::begin(&assigned("t", None, false, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
+        for offset in 0..5 {
+            let _ = partition.take(record("t", offset, 0), UnixMillis(0), ROOM);
+        }
+        partition.settled(0);
+        partition.settled(1);
+        let point = partition.commit_point();
+        partition.settled(2);
+        assert_eq!(partition.uncommitted(), 3, "a commit under way may still be refused");
+        partition.committed(&point);
+        assert_eq!(partition.uncommitted(), 1, "settled after the point was made");
+        let refused = partition.commit_point();
+        assert_eq!(refused.offset, 3);
+        partition.settled(3);
+        let point = partition.commit_point();
+        partition.committed(&point);
+        assert_eq!(partition.uncommitted(), 0);
     }
 
     #[test]

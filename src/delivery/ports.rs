@@ -74,6 +74,10 @@ pub trait Clock {
     fn broker_now(&self) -> UnixMillis;
     /// Whether our clock is within a minute of the broker's; unknown is sane.
     fn is_sane(&self) -> bool;
+    /// The wall clock while it is sane, else the broker's: for what is written down and judged later, when the clock may be right again.
+    fn trusted_now(&self) -> UnixMillis {
+        if self.is_sane() { self.now() } else { self.broker_now() }
+    }
     /// Uniform in 0.0..1.0.
     fn draw(&self) -> f64;
     /// Resolves after `duration` of monotonic time.

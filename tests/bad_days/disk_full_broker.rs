@@ -30,8 +30,6 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     assert!(created.status.success(), "{}", both(&created));
     let mut daemon = scene.launch();
     daemon.wait_ready();
-    // No file may pass 16 MiB: what a full disk answers to a write, the limit of a process does too.
-    limit(broker.id(), &format!("fsize={}:", 16 << 20));
     let filler = "x".repeat(100_000);
     for n in 0..EVENTS {
         let large = event("shop.example", n).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
@@ -39,6 +37,8 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
         scene.producer.send(scene.source(), &New::value(large).partition(partition).header("callbackd-id", format!("shop-example-{n}")));
     }
     scene.producer.flush();
+    // No file may pass 16 MiB any more: a write beyond it fails as one to a full disk does.
+    limit(broker.id(), &format!("fsize={}:", 16 << 20));
     await_true("the broker went down over its full disk", SOON, || !broker.is_running());
     std::thread::sleep(Duration::from_secs(3));
     let stalled = receiver.count();

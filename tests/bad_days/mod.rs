@@ -48,9 +48,10 @@ fn id(domain: &str, number: usize) -> String {
 fn registry_of<'a>(rows: impl IntoIterator<Item = (&'a str, String)>, more: &str) -> String {
     let mut text = String::from("[[recording_templates]]\nname = \"rec\"\nformats = [\"mp4\"]\n\n");
     for (domain, url) in rows {
-        writeln!(text, "[[callback_templates]]\nname = {domain:?}\nurls = {{ recording_file = {url:?} }}\n{more}\n").unwrap();
+        let template = domain.replace('.', "-");
+        writeln!(text, "[[callback_templates]]\nname = {template:?}\nurls = {{ recording_file = {url:?} }}\n{more}\n").unwrap();
         writeln!(text, "[[domains]]\nname = {domain:?}\n").unwrap();
-        writeln!(text, "[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {domain:?}\n").unwrap();
+        writeln!(text, "[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {template:?}\n").unwrap();
     }
     text
 }

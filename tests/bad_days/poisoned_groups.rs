@@ -1,7 +1,7 @@
 //! A consumer group whose state is not what we left: its offsets have expired, or two replicas begin it together.
 
 use super::{accepting, events};
-use crate::harness::kafka;
+use crate::harness::kafka::{self, Producer};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::{Scene, simple_registry};
 use crate::harness::{SOON, await_true};
@@ -62,11 +62,12 @@ fn a_partition_that_is_added_to_a_running_group_at_latest_is_read_from_its_start
     let mut daemon = scene.start();
     await_true("it has begun", SOON, || kafka::committed(&scene.bootstrap, &scene.group, scene.source())[0] >= 0);
     kafka::add_partitions(&scene.bootstrap, scene.source(), 3);
-    // Before the group has noticed.
+    // Before the group has noticed, by a producer that knows them.
+    let producer = Producer::new(&scene.bootstrap);
     for (n, new) in events("shop.example", 0..30).into_iter().enumerate() {
-        scene.producer.send(scene.source(), &new.partition(i32::try_from(n % 3).unwrap()));
+        producer.send(scene.source(), &new.partition(i32::try_from(n % 3).unwrap()));
     }
-    scene.producer.flush();
+    producer.flush();
     accepted.wait(30, Duration::from_secs(60));
     assert_eq!(accepted.repeats(), 0);
     daemon.stop();

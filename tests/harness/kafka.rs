@@ -191,6 +191,7 @@ pub(crate) fn add_partitions(bootstrap: &str, topic: &str, to: usize) {
     for result in wait(admin(bootstrap).create_partitions(&[NewPartitions::new(topic, to)], &AdminOptions::new())).unwrap() {
         result.unwrap();
     }
+    super::await_true("the new partitions are known", PATIENCE, || partitions(bootstrap, topic) as usize == to);
 }
 
 /// Deletes a topic.

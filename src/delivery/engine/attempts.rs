@@ -54,7 +54,7 @@ impl<C: Clock> Engine<C> {
 
     /// Starts an attempt whose place in its lane is taken already.
     pub(super) fn start(&mut self, callback: Box<Callback>) {
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         match catch_unwind(AssertUnwindSafe(|| attempt::request(&callback, now))) {
             Ok(Ok(request)) => {
                 if callback.chain.attempts == 0 && callback.ticket.assignment.class == Class::Fresh {
@@ -150,7 +150,7 @@ impl<C: Clock> Engine<C> {
             let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
             return self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
         }
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         let mark = OutcomeMark::of(outcome);
         let verdict = verdict::judge(policy, outcome, now);
         chain.attempted(started, now, mark);
@@ -192,7 +192,7 @@ impl<C: Clock> Engine<C> {
 
     /// After a failed attempt that `chain` counts.
     pub(super) fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         // Without a clock that is sane no verdict by age: as if first attempted now.
         let unaged = (!self.clock.is_sane()).then(|| Chain { first_attempt: None, ..chain.clone() });
         let judged = unaged.as_ref().unwrap_or(&chain);
@@ -217,7 +217,7 @@ impl<C: Clock> Engine<C> {
         let mut chain = chain(record);
         warn!(event_id = %chain.id, topic = %record.position.topic, partition = record.position.partition, offset = record.position.offset, "a fault of ours while this record was handled counts as an attempt");
         self.metrics.attempt(AttemptResult::Internal, Duration::ZERO);
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         chain.attempted(now, now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
         self.retry(&Policy::css(), ticket, record, chain, None);
     }

@@ -319,6 +319,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             SourceEvent::Lost(names) => {
                 warn!(class = %self.context.class, partitions = names.len(), "partitions lost: the group went on without us");
                 self.context.metrics.rebalance(self.context.class);
+                self.tell_uncommitted(|p| names.contains(&p.name));
                 self.end(&names);
                 self.source.release(&names);
             }

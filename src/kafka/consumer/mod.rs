@@ -5,7 +5,7 @@
 //!        ├─ rebalance: assign ─► resolving ────► Assigned (with commits and watermarks)   ─► start   (incremental assign)
 //!        ├─ rebalance: revoke ─────────────────► Revoking | Lost                           ─► release (incremental unassign)
 //!        ├─ commit answered ───────────────────► Committed
-//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (seek)
+//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (unassign, assign)
 //!                  ├─ fatal ───────────────────► Fatal
 //!                  └─ anything else: counted, the client tries again by itself
 //! ```
@@ -309,13 +309,19 @@ impl Source for Consumer {
     fn start(&mut self, at: &[(TopicPartition, i64)]) {
         let Some(client) = self.client.as_ref() else { return };
         let mut new = TopicPartitionList::with_capacity(at.len());
+        let mut again = Vec::new();
         for (name, offset) in at {
-            if self.started.insert(name.clone(), *offset).is_none() {
-                // The offset is one of the log's: always representable.
-                let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
-            } else if let Err(error) = client.seek(&name.topic, name.partition, Offset::Offset(*offset), QUESTION) {
-                tracing::error!(topic = %name.topic, partition = name.partition, cause = %code_of(&error), "cannot go to the offset to read");
+            if self.started.insert(name.clone(), *offset).is_some() {
+                again.push(name.clone());
             }
+            // The offset is one of the log's: always representable.
+            let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
+        }
+        // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in it.
+        if !again.is_empty()
+            && let Err(error) = client.incremental_unassign(&list_of(&again))
+        {
+            tracing::error!(class = %self.class, cause = %code_of(&error), "cannot go to the offsets to read");
         }
         if (new.count() > 0 || at.is_empty())
             && let Err(error) = client.incremental_assign(&new)
