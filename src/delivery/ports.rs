@@ -100,8 +100,9 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// The group's commit: offset and metadata.
     pub committed: Option<(i64, String)>,
-    /// Whether the group has a commit for any partition of that topic.
-    pub topic_has_commits: bool,
+    /// The log's end when this member began, if nobody of the group had begun the topic and the partition was there: where
+    /// `start_from = "latest"` starts without a commit.
+    pub latest: Option<i64>,
     /// The log's start.
     pub low: i64,
     /// The log's end.

@@ -36,7 +36,10 @@ fn two_replicas_that_begin_a_group_together_at_latest_both_begin_at_the_end() {
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "");
     scene.producer.send_all(scene.source(), &events("old.example", 0..OLD));
     scene.create_topics();
-    let mut replicas = [scene.launch(), scene.launch()];
+    let first = scene.launch();
+    // It has read its configuration; the next launch writes the file anew.
+    await_true("the first answers", SOON, || first.livez().is_some());
+    let mut replicas = [first, scene.launch()];
     for replica in &mut replicas {
         replica.wait_ready();
     }

@@ -14,10 +14,11 @@ fn a_named_replica_that_restarts_within_the_session_time_out_causes_no_rebalance
     let (receiver, accepted) = accepting(|_, _| Answer::Status(200));
     let mut scene = Scene::new("static-members", 4);
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "");
-    let named = |name: &str| format!("[kafka.properties]\n\"group.instance.id\" = \"{name}\"\n\"session.timeout.ms\" = \"30000\"");
-    scene.kafka = named("replica-1");
+    scene.kafka = "[kafka.properties]\n\"session.timeout.ms\" = \"30000\"".into();
+    let named = |name: &str| vec![("CALLBACKD_KAFKA__PROPERTIES__GROUP_INSTANCE_ID".to_string(), name.to_string())];
+    scene.environment = named("replica-1");
     let mut first = scene.start();
-    scene.kafka = named("replica-2");
+    scene.environment = named("replica-2");
     let mut second = scene.launch();
     second.wait_ready();
     await_true("each has two partitions", SOON, || [&first, &second].iter().all(|r| (r.metric(ASSIGNED, FRESH) - 2.0).abs() < 0.1));

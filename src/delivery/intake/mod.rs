@@ -282,6 +282,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
     fn take_back(&mut self, one: Return) {
         self.budget.release(one.ticket.cost);
         let Some(partition) = self.partitions.iter_mut().find(|p| Arc::ptr_eq(&p.assignment, &one.ticket.assignment)) else {
+            if matches!(one.returned, Returned::Settled(_)) {
+                // Too late to be committed: the next owner does it again.
+                self.context.metrics.possible_repeat(1);
+            }
             return;
         };
         match one.returned {
