@@ -45,8 +45,8 @@ fn three_hundred_mebibyte_records_pass_through_a_budget_of_sixteen() {
 
 #[test]
 fn near_its_memory_limit_the_worst_mix_of_receivers_is_survived() {
-    const LARGE: usize = 150;
-    const SMALL: usize = 5000;
+    const LARGE: usize = 40;
+    const SMALL: [usize; 4] = [200, 1500, 1500, 1500];
     // One hangs, one drips large answers, one fails, one is well.
     let endless: Vec<u8> = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n".iter().copied().chain(vec![b'x'; 1 << 20]).collect();
     let (receiver, accepted) = accepting(move |request, nth| match request.path.as_str() {
@@ -69,11 +69,11 @@ fn near_its_memory_limit_the_worst_mix_of_receivers_is_survived() {
     let mut daemon = scene.start();
     // Data (heap, stacks) may not pass this: an allocation beyond it would end the process.
     daemon.limit(&format!("data={}:", 512 << 20));
-    for (at, domain) in domains.iter().enumerate() {
-        scene.producer.send_all(scene.source(), &large(domain, 0..LARGE / 4 + at));
-        scene.producer.send_all(scene.source(), &events(domain, 1000..1000 + SMALL / 4));
+    for (domain, small) in domains.iter().zip(SMALL) {
+        scene.producer.send_all(scene.source(), &large(domain, 0..LARGE));
+        scene.producer.send_all(scene.source(), &events(domain, 1000..1000 + small));
     }
-    let total = (0..4).map(|at| LARGE / 4 + at + SMALL / 4).sum();
+    let total = 4 * LARGE + SMALL.iter().sum::<usize>();
     accepted.wait(total, Duration::from_secs(120));
     wait_quiet(&scene);
     assert!(daemon.is_running());
