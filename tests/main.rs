@@ -7,6 +7,7 @@
 
 mod a_broker_away_does_not_keep_it_from_ending;
 mod bad_configuration_is_refused_whole;
+mod bad_days;
 mod broken_pooled_connections_are_repeated_uncounted;
 mod callbacks_survive_kills_and_are_replayed;
 mod canary_secrets_appear_nowhere;

@@ -61,3 +61,41 @@ impl Clock for SystemClock {
         tokio::time::sleep(duration).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    /// Our clock beside a broker whose clock is `ahead` milliseconds ahead: the same as ours jumping back by it.
+    fn beside(ahead: i64) -> SystemClock {
+        let clock = SystemClock::new();
+        clock.observe(UnixMillis(clock.now().0 + ahead));
+        clock
+    }
+
+    #[test]
+    fn an_hour_off_either_way_is_not_sane_and_what_is_written_down_follows_the_broker() {
+        for ahead in [HOUR, -HOUR] {
+            let clock = beside(ahead);
+            let (sane, skew) = clock.skew();
+            assert!(!sane && !clock.is_sane());
+            assert!((skew + ahead).abs() < 1000, "{skew}");
+            assert!((clock.trusted_now().0 - clock.now().0 - ahead).abs() < 1000);
+            let before = clock.monotonic();
+            clock.observe(clock.now());
+            assert!(clock.is_sane() && clock.monotonic() >= before, "the next report mends it; the monotonic clock never jumps");
+        }
+    }
+
+    #[test]
+    fn within_a_minute_ours_is_trusted() {
+        for ahead in [0, 59_000, -59_000] {
+            let clock = beside(ahead);
+            assert!(clock.is_sane());
+            assert!((clock.trusted_now().0 - clock.now().0).abs() < 1000);
+            assert!((clock.broker_now().0 - clock.now().0 - ahead).abs() < 1000, "release and due follow the broker's all the same");
+        }
+    }
+}

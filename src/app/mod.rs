@@ -10,6 +10,7 @@
 //! error: it must not look alive and do nothing.
 
 mod clock;
+mod descriptors;
 mod monitor;
 mod reload;
 mod wiring;
@@ -20,6 +21,7 @@ use crate::config::{self, RegistrySource, Settings};
 use crate::delivery::engine::{self, Drained};
 use crate::delivery::handover::{ToEngine, ToIntake};
 use crate::delivery::intake::{self, Ended as IntakeEnded, Positions};
+use crate::delivery::ports::Clock as _;
 use crate::domain::class::Class;
 use crate::egress;
 use crate::kafka::client::ClientSettings;
@@ -97,6 +99,9 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
         }
     };
     info!(settings = config::effective(settings), "effective settings");
+    if !options.embedded {
+        descriptors::tell_if_low(settings.delivery.max_in_flight);
+    }
     let (store, warnings) = Store::open(&registry_file, load_options(settings)).map_err(RunError::Registry)?;
     for warning in warnings {
         warn!("{warning}");
@@ -159,7 +164,7 @@ fn serve(
     for class in Class::ALL {
         let (sender, intake_inbox) = mpsc::channel();
         intakes.push(sender);
-        let source = Consumer::subscribe(&client, class, Arc::clone(metrics)).with_context(|| format!("consumer of class {class}"))?;
+        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics)).with_context(|| format!("consumer of class {class}"))?;
         let context = intake::Context {
             class,
             settings: delivery.clone(),
@@ -198,7 +203,7 @@ fn serve(
     let _monitor = monitor::start(topic_settings, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    let drained = runtime.block_on(supervise(&mut reported, &clock, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
+    let drained = runtime.block_on(supervise(&mut reported, &clock, &outbox, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
     if !outbox.flush(FLUSH_LIMIT) {
         warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
     }
@@ -316,10 +321,12 @@ fn spawn(
     Ok(())
 }
 
-/// Waits for the end of all, passing SIGHUP on and watching the clock.
+/// Waits for the end of all, passing SIGHUP on and watching the clock and the outbox.
+#[expect(clippy::too_many_arguments, reason = "it is called once, with everything that lives as long as the daemon")]
 async fn supervise(
     reported: &mut channel::UnboundedReceiver<Report>,
     clock: &SystemClock,
+    outbox: &Outbox,
     metrics: &Metrics,
     health: &Health,
     mut stop: watch::Receiver<Stop>,
@@ -329,6 +336,7 @@ async fn supervise(
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let (mut drained, mut left) = (None, 0);
+    let mut acknowledged = 0;
     let mut limit: Option<tokio::time::Instant> = None;
     let within = |time: Duration| tokio::time::Instant::now() + time;
     loop {
@@ -352,6 +360,9 @@ async fn supervise(
                 health.set_clock(sane, skew_ms);
                 #[expect(clippy::cast_precision_loss, reason = "a skew of 2^53 ms is beyond every calendar")]
                 metrics.set_clock_skew(skew_ms as f64 / 1000.0);
+                let (waiting, before) = (outbox.unacknowledged_records(), acknowledged);
+                acknowledged = outbox.acknowledged_records();
+                metrics.set_appends_waiting(waiting, waiting == 0 || acknowledged > before, clock.now());
             }
             () = sleep_until(limit) => {
                 warn!("a consumer did not leave its group in time; ending without it");

@@ -11,7 +11,7 @@ use super::handover::{Assignment, Ticket};
 use super::ports::{Assigned, Refused, TopicPartition};
 use super::settings::StartFrom;
 use crate::domain::class::Class;
-use crate::domain::offsets::{Fingerprint, MapError, Received, Tracker};
+use crate::domain::offsets::{CommitPoint, Fingerprint, MapError, Received, Tracker};
 use crate::domain::record::Record;
 use crate::domain::tier;
 use crate::domain::time::UnixMillis;
@@ -50,7 +50,7 @@ pub enum Start {
     Committed(i64),
     /// No commit: at the log's start.
     Earliest(i64),
-    /// No commit, `start_from = "latest"` and no commit for any partition of the topic: at the log's end.
+    /// No commit, `start_from = "latest"` and a topic that the group had not begun: at the log's end when this member began.
     Latest(i64),
     /// The commit is below the log's start: so many records were deleted unread.
     BelowStart {
@@ -73,9 +73,9 @@ impl Start {
     pub fn decide(assigned: &Assigned, class: Class, start_from: StartFrom) -> Self {
         let (low, high) = (assigned.low, assigned.high);
         match &assigned.committed {
-            None => match (class, start_from) {
-                (Class::Fresh, StartFrom::Latest) if !assigned.topic_has_commits => Self::Latest(high),
-                (Class::Fresh, StartFrom::Latest | StartFrom::Earliest) | (Class::Retry | Class::Replay, _) => Self::Earliest(low),
+            None => match (class, start_from, assigned.latest) {
+                (Class::Fresh, StartFrom::Latest, Some(end)) => Self::Latest(end.clamp(low, high.max(low))),
+                (Class::Fresh, StartFrom::Latest | StartFrom::Earliest, _) | (Class::Retry | Class::Replay, _, _) => Self::Earliest(low),
             },
             Some((offset, _)) if *offset < low => Self::BelowStart { at: low, lost: low.abs_diff(*offset) },
             Some((offset, _)) if *offset > high => Self::AboveEnd { at: low, repeats: high.abs_diff(low) },
@@ -119,6 +119,10 @@ pub struct Partition {
     head_bytes: usize,
     rests_for_heads: bool,
     handed: usize,
+    /// Settled since the last commit that was accepted, and how many of them the last commit point covers: what may be repeated
+    /// should the assignment be lost now.
+    uncommitted: u64,
+    offered: u64,
     stopped: Option<Refused>,
     paused: bool,
 }
@@ -155,6 +159,8 @@ impl Partition {
                 head_bytes: 0,
                 rests_for_heads: false,
                 handed: 0,
+                uncommitted: 0,
+                offered: 0,
                 stopped: None,
                 paused: false,
             },
@@ -209,7 +215,26 @@ impl Partition {
     /// A record came back settled.
     pub fn settled(&mut self, offset: i64) {
         self.handed = self.handed.saturating_sub(1);
+        self.uncommitted += 1;
         self.tracker.finished(offset);
+    }
+
+    /// What to commit now.
+    pub fn commit_point(&mut self) -> CommitPoint {
+        self.offered = self.uncommitted;
+        self.tracker.commit_point()
+    }
+
+    /// The broker accepted the last [`Self::commit_point`].
+    pub fn committed(&mut self, point: &CommitPoint) {
+        self.uncommitted -= std::mem::take(&mut self.offered);
+        self.tracker.committed(point);
+    }
+
+    /// Records settled that no accepted commit covers.
+    #[must_use]
+    pub const fn uncommitted(&self) -> u64 {
+        self.uncommitted
     }
 
     /// A record came back unsettled: it stays unfinished.
@@ -277,11 +302,11 @@ mod tests {
 
     const ROOM: HeadRoom = HeadRoom { records: MAX_HEADS, bytes: 1 << 20 };
 
-    fn assigned(topic: &str, committed: Option<(i64, &str)>, topic_has_commits: bool, low: i64, high: i64) -> Assigned {
+    fn assigned(topic: &str, committed: Option<(i64, &str)>, latest: Option<i64>, low: i64, high: i64) -> Assigned {
         Assigned {
             partition: TopicPartition { topic: topic.into(), partition: 0 },
             committed: committed.map(|(o, m)| (o, m.to_owned())),
-            topic_has_commits,
+            latest,
             low,
             high,
         }
@@ -301,20 +326,23 @@ mod tests {
     fn where_a_partition_starts_is_decided_by_us() {
         use Class::{Fresh, Retry};
         use StartFrom::{Earliest, Latest};
-        for (committed, has, class, from, expected) in [
-            (None, false, Fresh, Earliest, Start::Earliest(10)),
-            (None, false, Fresh, Latest, Start::Latest(90)),
-            (None, true, Fresh, Latest, Start::Earliest(10)),
-            (None, false, Retry, Latest, Start::Earliest(10)),
-            (Some((50, "")), true, Fresh, Latest, Start::Committed(50)),
-            (Some((90, "")), true, Fresh, Earliest, Start::Committed(90)),
-            (Some((4, "")), true, Fresh, Earliest, Start::BelowStart { at: 10, lost: 6 }),
-            (Some((91, "")), true, Retry, Earliest, Start::AboveEnd { at: 10, repeats: 80 }),
+        for (committed, latest, class, from, expected) in [
+            (None, Some(90), Fresh, Earliest, Start::Earliest(10)),
+            (None, Some(90), Fresh, Latest, Start::Latest(90)),
+            (None, Some(70), Fresh, Latest, Start::Latest(70)),
+            (None, Some(7), Fresh, Latest, Start::Latest(10)),
+            (None, Some(99), Fresh, Latest, Start::Latest(90)),
+            (None, None, Fresh, Latest, Start::Earliest(10)),
+            (None, Some(90), Retry, Latest, Start::Earliest(10)),
+            (Some((50, "")), Some(90), Fresh, Latest, Start::Committed(50)),
+            (Some((90, "")), None, Fresh, Earliest, Start::Committed(90)),
+            (Some((4, "")), None, Fresh, Earliest, Start::BelowStart { at: 10, lost: 6 }),
+            (Some((91, "")), None, Retry, Earliest, Start::AboveEnd { at: 10, repeats: 80 }),
         ] {
             assert_eq!(
-                Start::decide(&assigned("t", committed, has, 10, 90), class, from),
+                Start::decide(&assigned("t", committed, latest, 10, 90), class, from),
                 expected,
-                "{committed:?} {has} {class} {from:?}"
+                "{committed:?} {latest:?} {class} {from:?}"
             );
         }
     }
@@ -322,7 +350,7 @@ mod tests {
     #[test]
     fn a_head_is_released_at_append_time_plus_the_delay_in_the_topics_name_and_nothing_else() {
         let topic = "callbackd.retry.5s";
-        let (mut partition, fault) = Partition::begin(&assigned(topic, None, false, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
+        let (mut partition, fault) = Partition::begin(&assigned(topic, None, None, 0, 2), Class::Retry, Start::Earliest(0), "callbackd");
         assert_eq!(fault, None);
         assert!(matches!(partition.take(record(topic, 0, 1_000), UnixMillis(1_000), ROOM).0, Taken::Held));
         assert!(matches!(partition.take(record(topic, 1, 1_500), UnixMillis(1_500), ROOM).0, Taken::Held));
@@ -335,7 +363,7 @@ mod tests {
     #[test]
     fn a_partition_with_too_many_heads_rests_until_the_first_is_due() {
         let topic = "callbackd.retry.1s";
-        let (mut partition, _) = Partition::begin(&assigned(topic, None, false, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
+        let (mut partition, _) = Partition::begin(&assigned(topic, None, None, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
         for offset in 0..64 {
             assert_eq!(partition.rest(false), None);
             let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000), ROOM);
@@ -348,8 +376,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_settled_after_the_last_accepted_commit_point_may_be_repeated() {
+        let (mut partition, _) = Partition::begin(&assigned("t", None, None, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
+        for offset in 0..5 {
+            let _ = partition.take(record("t", offset, 0), UnixMillis(0), ROOM);
+        }
+        partition.settled(0);
+        partition.settled(1);
+        let point = partition.commit_point();
+        partition.settled(2);
+        assert_eq!(partition.uncommitted(), 3, "a commit under way may still be refused");
+        partition.committed(&point);
+        assert_eq!(partition.uncommitted(), 1, "settled after the point was made");
+        let refused = partition.commit_point();
+        assert_eq!(refused.offset, 3);
+        partition.settled(3);
+        let point = partition.commit_point();
+        partition.committed(&point);
+        assert_eq!(partition.uncommitted(), 0);
+    }
+
+    #[test]
     fn a_refused_record_stops_its_partition_and_is_never_committed_past() {
-        let (mut partition, _) = Partition::begin(&assigned("t", None, false, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
+        let (mut partition, _) = Partition::begin(&assigned("t", None, None, 0, 9), Class::Fresh, Start::Earliest(0), "callbackd");
         for offset in 0..3 {
             assert!(matches!(partition.take(record("t", offset, 0), UnixMillis(0), ROOM).0, Taken::HandOver(..)));
         }

@@ -74,6 +74,10 @@ pub trait Clock {
     fn broker_now(&self) -> UnixMillis;
     /// Whether our clock is within a minute of the broker's; unknown is sane.
     fn is_sane(&self) -> bool;
+    /// The wall clock while it is sane, else the broker's: for what is written down and judged later, when the clock may be right again.
+    fn trusted_now(&self) -> UnixMillis {
+        if self.is_sane() { self.now() } else { self.broker_now() }
+    }
     /// Uniform in 0.0..1.0.
     fn draw(&self) -> f64;
     /// Resolves after `duration` of monotonic time.
@@ -96,8 +100,9 @@ pub struct Assigned {
     pub partition: TopicPartition,
     /// The group's commit: offset and metadata.
     pub committed: Option<(i64, String)>,
-    /// Whether the group has a commit for any partition of that topic.
-    pub topic_has_commits: bool,
+    /// The log's end when this member began, if nobody of the group had begun the topic and the partition was there: where
+    /// `start_from = "latest"` starts without a commit.
+    pub latest: Option<i64>,
     /// The log's start.
     pub low: i64,
     /// The log's end.

@@ -1,7 +1,7 @@
 //! The client: one attempt from request to outcome, over a pooled or a fresh connection.
 
 use super::connection::Connection;
-use super::dial::Dialer;
+use super::dial::{Dialer, Unmade};
 use super::pool::{Pool, Stack};
 use super::resolver::Resolver;
 use super::target::{Target, Targets};
@@ -18,11 +18,15 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Bodies that are drained in the background at once. Beyond it a connection whose body is late is closed instead.
 const MAX_DRAINS: usize = 256;
+
+/// Between looks for a file descriptor that another attempt has freed.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest `Retry-After` that is taken, bytes; a date has 29.
 const MAX_RETRY_AFTER: usize = 64;
@@ -130,13 +134,32 @@ impl Client {
             }
         }
         let connect_by = deadline.min(Instant::now() + connect_timeout);
-        let mut connection = match self.dialer.dial(&target.origin, connect_by).await {
+        let mut connection = match self.dial(target, connect_by).await {
             Ok(connection) => connection,
             Err(failure) => return Outcome::Failed(failure),
         };
         match connection.exchange(wire(target, headers, body)).await {
             Ok(response) => self.answered(target, connection, response, deadline),
             Err(_) => Outcome::Failed(Failure::Protocol),
+        }
+    }
+
+    /// A fresh connection. Without a file descriptor left it takes that of an idle connection, or waits for one: the shortage is ours, and
+    /// only when it lasts for the whole time-out does it cost an attempt.
+    async fn dial(&self, target: &Target, connect_by: Instant) -> Result<Box<Connection>, Failure> {
+        loop {
+            match self.dialer.dial(&target.origin, connect_by).await {
+                Ok(connection) => return Ok(connection),
+                Err(Unmade::Failed(failure)) => return Err(failure),
+                Err(Unmade::NoDescriptor) => {
+                    let freed = self.pool.borrow_mut().drop_oldest();
+                    let again = Instant::now() + if freed { Duration::ZERO } else { DESCRIPTOR_PAUSE };
+                    if again >= connect_by {
+                        return Err(Failure::Connect);
+                    }
+                    sleep_until(again).await;
+                }
+            }
         }
     }
 

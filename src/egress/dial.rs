@@ -17,6 +17,25 @@ use url::Host;
 /// Addresses of one name that are tried; all are judged.
 const MAX_TRIED: usize = 6;
 
+/// No connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmade {
+    /// What the attempt ends with.
+    Failed(Failure),
+    /// This process, or the system, has no file descriptor left: nothing about the receiver.
+    NoDescriptor,
+}
+
+impl From<Failure> for Unmade {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Too many open files: of the system, of the process. The numbers are the same on every Unix.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
 /// Makes connections to what the policy lets through.
 pub(super) struct Dialer {
     pub(super) policy: AddressPolicy,
@@ -27,11 +46,11 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// A fresh connection to `origin`, established by `deadline`.
-    pub(super) async fn dial(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Failure> {
-        timeout_at(deadline, self.establish(origin, deadline)).await.unwrap_or(Err(Failure::Timeout))
+    pub(super) async fn dial(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Unmade> {
+        timeout_at(deadline, self.establish(origin, deadline)).await.unwrap_or(Err(Failure::Timeout.into()))
     }
 
-    async fn establish(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Failure> {
+    async fn establish(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Unmade> {
         let addresses = match &origin.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
@@ -39,13 +58,13 @@ impl Dialer {
         };
         if let Some(refusal) = addresses.iter().find_map(|address| self.policy.judge_address(*address).err()) {
             self.observer.blocked(refusal);
-            return Err(Failure::Blocked);
+            return Err(Failure::Blocked.into());
         }
         let tcp = connect(&addresses, origin.port, deadline).await?;
         let peer = tcp.peer_addr().map_err(|_| Failure::Connect)?.ip();
         if !is_among(peer, &addresses) {
             self.observer.violation();
-            return Err(Failure::Blocked);
+            return Err(Failure::Blocked.into());
         }
         // Without it the second small write of a request would wait for the receiver's delayed acknowledgement. A socket that refuses it works.
         let _ = tcp.set_nodelay(true);
@@ -53,12 +72,12 @@ impl Dialer {
             None => Socket::Plain(tcp),
             Some(name) => Socket::Tls(Box::new(self.tls.connect(name.clone(), tcp).await.map_err(|_| Failure::Tls)?)),
         };
-        Connection::new(socket).await.map_err(|_| Failure::Protocol)
+        Ok(Connection::new(socket).await.map_err(|_| Failure::Protocol)?)
     }
 }
 
 /// The first of `addresses` that accepts. Each gets an equal share of the time that is left, so that one that is silent leaves time for the next.
-async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Failure> {
+async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Unmade> {
     let mut failure = Failure::Connect;
     let mut left = u32::try_from(addresses.len().min(MAX_TRIED)).unwrap_or(1);
     for address in addresses.iter().take(MAX_TRIED) {
@@ -66,6 +85,7 @@ async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<T
         let share = now + deadline.saturating_duration_since(now) / left.max(1);
         match timeout_at(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => return Err(Unmade::NoDescriptor),
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => failure = Failure::Timeout,
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => failure = Failure::Refused,
             Ok(Err(_)) => failure = Failure::Connect,
@@ -73,7 +93,7 @@ async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<T
         }
         left = left.saturating_sub(1);
     }
-    Err(failure)
+    Err(failure.into())
 }
 
 /// Whether the socket's `peer` is one of the `judged` addresses, mapped ones taken as the IPv4 inside.

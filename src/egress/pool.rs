@@ -94,12 +94,13 @@ impl<T> Pool<T> {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let Some(slot) = self.oldest else { return };
+    /// Drops the one idle longest, whosever it is; false when none is idle.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        let Some(slot) = self.oldest else { return false };
         if let Some((host, _)) = self.slots.get(slot).and_then(|slot| slot.kept.as_ref()) {
             host.0.borrow_mut().pop_front();
         }
-        self.release(slot);
+        self.release(slot).is_some()
     }
 
     /// Empties `slot`, already gone from its stack, and takes it out of the line.

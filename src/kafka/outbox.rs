@@ -105,6 +105,7 @@ struct Pending {
 struct Outstanding {
     bytes: AtomicU64,
     records: AtomicU64,
+    acknowledged: AtomicU64,
 }
 
 impl Outstanding {
@@ -143,6 +144,7 @@ impl ProducerContext for AckContext {
         self.outstanding.take(pending.cost);
         let answer = match result {
             Ok(message) => {
+                self.outstanding.acknowledged.fetch_add(1, Ordering::Relaxed);
                 let timestamp = match message.timestamp() {
                     Timestamp::LogAppendTime(millis) => Some(UnixMillis(millis)),
                     Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
@@ -201,6 +203,12 @@ impl Outbox {
     #[must_use]
     pub fn unacknowledged_records(&self) -> u64 {
         self.outstanding.records.load(Ordering::Relaxed)
+    }
+
+    /// Records acknowledged since the start.
+    #[must_use]
+    pub fn acknowledged_records(&self) -> u64 {
+        self.outstanding.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Blocks until everything handed over has its report, at most `timeout`; false when some has not. Not for a runtime's thread.
@@ -374,6 +382,35 @@ mod tests {
         cluster.fail_produces(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION]);
         let refused = on_a_runtime(outbox.append(record("t", Bytes::from_static(b"v")))).unwrap_err();
         assert_eq!(refused.cause, "PolicyViolation");
+    }
+
+    #[test]
+    fn a_broker_whose_disk_is_full_is_waited_for_and_what_waits_stays_counted() {
+        use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        let mut eager = settings(cluster.bootstrap_servers());
+        // The client tries the same again by itself; each try meets one of the errors.
+        eager.properties.insert("retry.backoff.ms".into(), "10".into());
+        eager.properties.insert("retry.backoff.max.ms".into(), "10".into());
+        let outbox = Outbox::new(&eager, quiet()).unwrap();
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 60]);
+        let value = Bytes::from(vec![b'v'; 10_000]);
+        on_a_runtime(async {
+            let appends = futures_util::future::join_all((0..20).map(|_| outbox.append(record("t", value.clone()))));
+            tokio::pin!(appends);
+            tokio::select! {
+                biased;
+                settled = &mut appends => panic!("settled by {settled:?}"),
+                () = tokio::time::sleep(Duration::from_millis(300)) => {}
+            }
+            assert_eq!(outbox.unacknowledged_records(), 20);
+            assert!(outbox.unacknowledged_bytes() >= 200_000, "what waits is charged");
+            for appended in appends.await {
+                appended.unwrap();
+            }
+        });
+        assert_eq!((outbox.unacknowledged_bytes(), outbox.unacknowledged_records()), (0, 0));
+        assert_eq!(cluster.count(&settings(cluster.bootstrap_servers()), "t"), 20, "each once");
     }
 
     #[test]

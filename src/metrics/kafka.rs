@@ -17,6 +17,8 @@ pub(super) struct Kafka {
     last_commit: Closed<Class, Gauge>,
     map_bytes: Closed<Class, IntGauge>,
     stopped: Closed<Class, IntGauge>,
+    appends_waiting: IntGauge,
+    last_append: Gauge,
     possible_repeats: IntCounter,
     records_lost: IntCounter,
     errors: Closed<KafkaErrorKind, IntCounter>,
@@ -67,10 +69,20 @@ impl Kafka {
                 "Partitions stopped because the broker refused a requeue or dead letter for good, by class. Above 0, nothing of them is delivered until the cause in the log is mended or the record is skipped by an operator.",
                 "class",
             )?,
+            appends_waiting: family::int_gauge(
+                registry,
+                "callbackd_appends_waiting",
+                "Requeues and dead letters that the broker has not acknowledged yet. A few are always on their way; a steady rise means that the broker takes nothing: its disk is full, or too few replicas are in sync.",
+            )?,
+            last_append: family::gauge(
+                registry,
+                "callbackd_last_append_timestamp_seconds",
+                "When the broker last acknowledged a requeue or dead letter, or none was waiting. It rises all the time; standing still means that events which cannot be delivered now fill the memory meant for them, and intake stalls.",
+            )?,
             possible_repeats: family::counter(
                 registry,
                 "callbackd_possible_repeats_total",
-                "Callbacks that receivers may get twice, with the same id: late successes after a revoke, attempts cut by the drain deadline, offsets reset. A rise is harmless for receivers that de-duplicate; steady, it points at rebalances or crashes.",
+                "Callbacks that receivers may get twice, with the same id: late successes after a revoke, what was settled and could not be committed before its partition went, offsets reset. A rise is harmless for receivers that de-duplicate; steady, it points at rebalances or crashes.",
             )?,
             records_lost: family::counter(
                 registry,
@@ -129,6 +141,14 @@ impl super::Metrics {
     /// Partitions of the class that a refused produce stopped.
     pub fn set_partitions_stopped(&self, class: Class, n: usize) {
         self.kafka.stopped.of(class).set(whole(n));
+    }
+
+    /// So many requeues and dead letters await acknowledgement at this instant; `progress`: one was acknowledged of late, or none waits.
+    pub fn set_appends_waiting(&self, n: u64, progress: bool, at: UnixMillis) {
+        self.kafka.appends_waiting.set(whole(n));
+        if progress {
+            self.kafka.last_append.set(seconds(Some(at)));
+        }
     }
 
     /// `n` callbacks may be repeated (design §4.2).

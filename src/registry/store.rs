@@ -1,7 +1,8 @@
 //! The snapshot in force, and how it is replaced.
 //!
 //! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts
-//! as a change.
+//! as a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
+//! registry at any row's end, with bindings missing, and events would be skipped by it for good.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
 use crate::domain::registry::Registry;
@@ -31,7 +32,7 @@ pub enum ReloadOutcome {
         /// What is legal but doubtful about it.
         warnings: Vec<String>,
     },
-    /// Nothing changed since the last look.
+    /// Nothing changed, or what changed may be changing still: the next look tells.
     Unchanged,
     /// The files are wrong; the last good snapshot stays.
     Refused(Vec<Problem>),
@@ -57,6 +58,8 @@ struct Source {
     options: LoadOptions,
     /// The registry file and every file it referred to at the last look, as they were then.
     seen: Files,
+    /// The last look read something new that was not judged yet.
+    unjudged: bool,
 }
 
 impl Store {
@@ -67,7 +70,7 @@ impl Store {
     pub fn open(path: &Path, options: LoadOptions) -> Result<(Self, Vec<String>), Vec<Problem>> {
         let (loaded, seen) = look(path, &options);
         let LoadedRegistry { registry, warnings } = loaded?;
-        let source = Source { path: path.to_path_buf(), options, seen };
+        let source = Source { path: path.to_path_buf(), options, seen, unjudged: false };
         let store = Self { current: Arc::new(ArcSwap::from_pointee(registry)), source: Arc::new(Mutex::new(source)) };
         Ok((store, warnings))
     }
@@ -100,9 +103,11 @@ impl Store {
         let (loaded, seen) = look(&source.path, &source.options);
         let same = same_content(&source.seen, &seen);
         source.seen = seen;
-        if act == Act::Automatic && same {
+        if act == Act::Automatic && (!same || !source.unjudged) {
+            source.unjudged |= !same;
             return ReloadOutcome::Unchanged;
         }
+        source.unjudged = false;
         let LoadedRegistry { registry: next, warnings } = match loaded {
             Ok(loaded) => loaded,
             Err(problems) => return ReloadOutcome::Refused(problems),
@@ -131,7 +136,7 @@ const fn drops_too_many(domains: usize, dropped: usize) -> bool {
 
 impl Source {
     fn has_changed(&self) -> bool {
-        self.seen.iter().any(|(path, seen)| seen.may_have_changed(path))
+        self.unjudged || self.seen.iter().any(|(path, seen)| seen.may_have_changed(path))
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A running broker; ends when dropped (the shared one with the run).
 pub(crate) struct Broker {
     pub(crate) bootstrap: String,
-    _process: Process,
+    process: Process,
 }
 
 /// The broker of the run, started by the first test that needs it.
@@ -78,13 +78,28 @@ impl Broker {
                 return Err(format!("the broker ended with {code}, see {}:{}", dir.display(), said()));
             }
             if probe.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|m| !m.brokers().is_empty()) {
-                return Ok(Self { bootstrap, _process: process });
+                return Ok(Self { bootstrap, process });
             }
             if start.elapsed() > Duration::from_secs(60) {
                 return Err(format!("the broker answers nothing after 60 s, see {}:{}", dir.display(), said()));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.exit_code().is_none()
     }
 }
 

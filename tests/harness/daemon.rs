@@ -16,18 +16,41 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it with its output in a file of `dir`.
-    pub(crate) fn launch(dir: &Path, config: &Path, port: u16) -> Self {
+    pub(crate) fn launch(dir: &Path, config: &Path, port: u16, first: &str, environment: &[(String, String)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let log_file = dir.join(format!("daemon-{}.log", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let log = std::fs::File::create(&log_file).unwrap();
-        let mut command = super::scene::binary();
+        let mut command = if first.is_empty() { super::scene::binary() } else { super::scene::binary_after(first) };
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Self { process: Process::spawn(&mut command).unwrap(), port, log_file }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The most memory that it ever had resident, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+
+    /// Sets one of its resource limits while it runs, as `prlimit` names and writes it: `nofile=100`.
+    pub(crate) fn limit(&self, what: &str) {
+        super::processes::limit(self.process.id(), what);
     }
 
     /// Everything it printed so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log_file).unwrap_or_default()).into_owned()
+    }
+
+    /// Status and text of `/livez`, when it answers.
+    pub(crate) fn livez(&self) -> Option<(u16, String)> {
+        http::get(self.port, "/livez")
     }
 
     /// Status and text of `/readyz`, when it answers.

@@ -1,6 +1,6 @@
 //! Topics as the tests write and read them.
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -186,9 +186,34 @@ pub(crate) fn create_topic(bootstrap: &str, topic: &str, partitions: i32, settin
     });
 }
 
+/// Gives a topic more partitions.
+pub(crate) fn add_partitions(bootstrap: &str, topic: &str, to: usize) {
+    for result in wait(admin(bootstrap).create_partitions(&[NewPartitions::new(topic, to)], &AdminOptions::new())).unwrap() {
+        result.unwrap();
+    }
+    super::await_true("the new partitions are known", PATIENCE, || partitions(bootstrap, topic) as usize == to);
+}
+
 /// Deletes a topic.
 pub(crate) fn delete_topic(bootstrap: &str, topic: &str) {
     for result in wait(admin(bootstrap).delete_topics(&[topic], &AdminOptions::new())).unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Deletes the records of one partition below an offset, as retention does.
+pub(crate) fn delete_records(bootstrap: &str, topic: &str, partition: i32, before: i64) {
+    let mut below = TopicPartitionList::new();
+    below.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+    let done = wait(admin(bootstrap).delete_records(&below, &AdminOptions::new())).unwrap();
+    for element in done.elements() {
+        element.error().unwrap();
+    }
+}
+
+/// Deletes a group that has no members, with its offsets: what is left when they have expired.
+pub(crate) fn delete_group(bootstrap: &str, group: &str) {
+    for result in wait(admin(bootstrap).delete_groups(&[group], &AdminOptions::new())).unwrap() {
         result.unwrap();
     }
 }

@@ -57,6 +57,11 @@ impl Process {
         Ok(Self { child, over: None })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends `TERM`, `KILL`, `STOP`, `CONT` or `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
@@ -108,6 +113,12 @@ pub(crate) fn run_dir() -> &'static Path {
         std::fs::create_dir_all(&dir).unwrap();
         dir
     })
+}
+
+/// Sets a resource limit of a running process, as `prlimit` names and writes it.
+pub(crate) fn limit(id: u32, what: &str) {
+    let done = Command::new("prlimit").arg(format!("--pid={id}")).arg(format!("--{what}")).status();
+    assert!(done.as_ref().is_ok_and(std::process::ExitStatus::success), "prlimit (of util-linux) --{what} of {id}: {done:?}");
 }
 
 /// A loopback port that was free a moment ago.

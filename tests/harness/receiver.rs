@@ -43,6 +43,8 @@ pub(crate) enum Answer {
     Hang,
     /// Nothing, the connection is closed.
     Close,
+    /// These bytes, then the connection is closed.
+    Bytes(Vec<u8>),
     /// This status; the connection then serves nothing more and is reset by the next request, unread.
     ThenDead(u16),
 }
@@ -51,6 +53,7 @@ type Script = dyn Fn(&Request, usize) -> Answer + Send + Sync;
 
 struct State {
     script: Box<Script>,
+    keeps_bodies: bool,
     seen: Mutex<Seen>,
     changed: Condvar,
     connections: AtomicU64,
@@ -72,10 +75,20 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// `script` gets the request and the how-manieth of its `webhook-id` it is, from 1.
     pub(crate) fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(script, true)
+    }
+
+    /// As [`Self::start`], but what is kept of requests is without their bodies: for many large ones.
+    pub(crate) fn start_without_bodies(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(script, false)
+    }
+
+    fn serving(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static, keeps_bodies: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             script: Box::new(script),
+            keeps_bodies,
             seen: Mutex::default(),
             changed: Condvar::new(),
             connections: AtomicU64::new(0),
@@ -155,9 +168,10 @@ fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
     let mut reader = BufReader::with_capacity(64 * 1024, stream);
     while let Some(request) = read_request(&mut reader)? {
         let request = Arc::new(request);
+        let kept = if state.keeps_bodies { Arc::clone(&request) } else { Arc::new(Request { body: Vec::new(), ..Request::clone(&request) }) };
         let nth = {
             let mut seen = state.seen.lock().unwrap();
-            seen.requests.push(Arc::clone(&request));
+            seen.requests.push(kept);
             let nth = seen.of_id.entry(request.id().to_string()).or_default();
             *nth += 1;
             *nth
@@ -173,6 +187,7 @@ fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
             }
             Answer::ThenDead(status) => (status, vec![], true),
             Answer::Close => return Ok(()),
+            Answer::Bytes(bytes) => return (&*stream).write_all(&bytes),
             Answer::Hang => {
                 let _ = stream.peek(&mut [0]); // returns when the peer has closed
                 while !state.over.load(Ordering::Relaxed) && stream.peek(&mut [0])? > 0 {

@@ -22,6 +22,10 @@ pub(crate) struct Scene {
     /// More keys of `[kafka]`, and its sub-tables.
     pub(crate) kafka: String,
     pub(crate) log_level: &'static str,
+    /// A shell command before the daemon, in its process: `ulimit …`.
+    pub(crate) limits: String,
+    /// Variables of the daemon's environment.
+    pub(crate) environment: Vec<(String, String)>,
     /// The registry file's text.
     pub(crate) registry: String,
     pub(crate) producer: Producer,
@@ -59,6 +63,8 @@ impl Scene {
             delivery: String::new(),
             kafka: String::new(),
             log_level: "debug",
+            limits: String::new(),
+            environment: Vec::new(),
             registry: String::new(),
             producer: Producer::new(bootstrap),
         }
@@ -131,7 +137,7 @@ impl Scene {
     pub(crate) fn launch(&self) -> Daemon {
         let (metrics, admin) = (free_port(), free_port());
         let config = self.write_config(metrics, admin);
-        Daemon::launch(&self.dir, &config, metrics)
+        Daemon::launch(&self.dir, &config, metrics, &self.limits, &self.environment)
     }
 
     /// Creates our topics, starts `callbackd run` and waits until it is ready.
@@ -193,6 +199,17 @@ pub(crate) fn command(arguments: &[&str]) -> Output {
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callbackd"));
     for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("CALLBACKD_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The same, by a shell that becomes it after another command.
+pub(crate) fn binary_after(first: &str) -> Command {
+    let binary = binary();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first}\nexec \"$0\" \"$@\"")]).arg(binary.get_program());
+    for (name, _) in binary.get_envs() {
         command.env_remove(name);
     }
     command

@@ -53,7 +53,7 @@ impl<C: Clock> Engine<C> {
 
     /// Starts an attempt whose place in its lane is taken already.
     pub(super) fn start(&mut self, callback: Box<Callback>) {
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         match catch_unwind(AssertUnwindSafe(|| attempt::request(&callback, now))) {
             Ok(Ok(request)) => {
                 if callback.chain.attempts == 0 && callback.ticket.assignment.class == Class::Fresh {
@@ -119,7 +119,7 @@ impl<C: Clock> Engine<C> {
         let policy = &template.policy;
         let result = AttemptResult::of(policy, outcome);
         self.metrics.attempt(result, took);
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         let mark = OutcomeMark::of(outcome);
         let verdict = verdict::judge(policy, outcome, now);
         chain.attempted(started, now, mark);
@@ -161,7 +161,7 @@ impl<C: Clock> Engine<C> {
 
     /// After a failed attempt that `chain` counts.
     pub(super) fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         // Without a clock that is sane no verdict by age: as if first attempted now.
         let unaged = (!self.clock.is_sane()).then(|| Chain { first_attempt: None, ..chain.clone() });
         let judged = unaged.as_ref().unwrap_or(&chain);
@@ -186,7 +186,7 @@ impl<C: Clock> Engine<C> {
         let mut chain = chain(record);
         warn!(event_id = %chain.id, topic = %record.position.topic, partition = record.position.partition, offset = record.position.offset, "a fault of ours while this record was handled counts as an attempt");
         self.metrics.attempt(AttemptResult::Internal, Duration::ZERO);
-        let now = self.clock.now();
+        let now = self.clock.trusted_now();
         chain.attempted(now, now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
         self.retry(&Policy::css(), ticket, record, chain, None);
     }

@@ -21,8 +21,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 }
             }
         }
-        let dirty = self.partitions.iter().filter(|p| which(p) && p.tracker.is_dirty());
-        dirty.map(|p| (p.name.clone(), p.tracker.commit_point())).collect()
+        let dirty = self.partitions.iter_mut().filter(|p| which(p) && p.tracker.is_dirty());
+        dirty.map(|p| (p.name.clone(), p.commit_point())).collect()
     }
 
     pub(super) fn commit_if_due(&mut self) {
@@ -66,7 +66,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 self.context.metrics.committed_at(self.context.class, self.context.clock.now());
                 for (name, point) in &points {
                     if let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) {
-                        partition.tracker.committed(point);
+                        partition.committed(point);
                     }
                 }
             }
@@ -88,6 +88,12 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.context.metrics.set_commit_map_bytes(self.context.class, largest_map);
     }
 
+    /// Partitions go and what of them was settled since the last accepted commit stays uncommitted: it may be repeated.
+    pub(super) fn tell_uncommitted(&self, which: impl Fn(&Partition) -> bool) {
+        let repeats = self.partitions.iter().filter(|p| which(p)).map(Partition::uncommitted).sum();
+        self.context.metrics.possible_repeat(repeats);
+    }
+
     /// Commits what is finished and leaves the group.
     pub(super) fn leave(&mut self) -> Ended {
         self.draining = true;
@@ -96,6 +102,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             && let Err(refused) = self.source.commit(points, CommitMode::Await)
         {
             warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
+            self.tell_uncommitted(|_| true);
         }
         let names: Vec<TopicPartition> = self.partitions.iter().map(|p| p.name.clone()).collect();
         self.end(&names);

@@ -282,6 +282,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
     fn take_back(&mut self, one: Return) {
         self.budget.release(one.ticket.cost);
         let Some(partition) = self.partitions.iter_mut().find(|p| Arc::ptr_eq(&p.assignment, &one.ticket.assignment)) else {
+            if matches!(one.returned, Returned::Settled(_)) {
+                // Too late to be committed: the next owner does it again.
+                self.context.metrics.possible_repeat(1);
+            }
             return;
         };
         match one.returned {
@@ -319,6 +323,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             SourceEvent::Lost(names) => {
                 warn!(class = %self.context.class, partitions = names.len(), "partitions lost: the group went on without us");
                 self.context.metrics.rebalance(self.context.class);
+                self.tell_uncommitted(|p| names.contains(&p.name));
                 self.end(&names);
                 self.source.release(&names);
             }

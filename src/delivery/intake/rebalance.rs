@@ -102,6 +102,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             && let Err(refused) = self.source.commit(points, CommitMode::Await)
         {
             warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
+            self.tell_uncommitted(leaving);
         }
         self.end(names);
         self.source.release(names);

@@ -146,7 +146,7 @@ fn name(topic: &str) -> TopicPartition {
 
 fn assigned(topic: &str, committed: Option<i64>, low: i64, high: i64) -> Assigned {
     let committed = committed.map(|offset| (offset, String::new()));
-    Assigned { partition: name(topic), committed, topic_has_commits: false, low, high }
+    Assigned { partition: name(topic), committed, latest: None, low, high }
 }
 
 fn end() -> SourceEvent {

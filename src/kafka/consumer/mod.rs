@@ -5,7 +5,7 @@
 //!        ├─ rebalance: assign ─► resolving ────► Assigned (with commits and watermarks)   ─► start   (incremental assign)
 //!        ├─ rebalance: revoke ─────────────────► Revoking | Lost                           ─► release (incremental unassign)
 //!        ├─ commit answered ───────────────────► Committed
-//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (seek)
+//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (unassign, assign)
 //!                  ├─ fatal ───────────────────► Fatal
 //!                  └─ anything else: counted, the client tries again by itself
 //! ```
@@ -16,6 +16,7 @@
 //!
 //! An assignment whose commits and watermarks cannot be read yet is *resolving*: it is asked for again between polls, for as long as it takes.
 
+mod beginning;
 mod committer;
 mod context;
 mod trouble;
@@ -23,17 +24,19 @@ mod trouble;
 use super::client::{ClientError, ClientSettings, make};
 use super::record::{TopicNames, detach};
 use crate::delivery::ports::{Assigned, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
+use crate::delivery::settings::StartFrom;
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
 use crate::domain::record::Record;
 use crate::metrics::{KafkaErrorKind, Metrics};
+use beginning::Beginning;
 use committer::Committer;
 use context::{Context, Notice};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use trouble::{code_of, kind_of};
@@ -57,17 +60,20 @@ pub struct Consumer {
     /// Some partition's offset to read is not in the log and it is not known yet which: asked again then.
     misplaced: Option<Instant>,
     resolving: Vec<TopicPartition>,
+    /// Source topics to be read from their ends, and how they were when this member began, once the broker has said.
+    latest: Vec<String>,
+    beginning: Option<Beginning>,
     /// An assignment is to be answered, also an empty one.
     unanswered: bool,
     ask_again_at: Instant,
 }
 
 impl Consumer {
-    /// Subscribes `class`: source topics, all existing tiers, or the replay topic.
+    /// Subscribes `class`: source topics, all existing tiers, or the replay topic. `start_from` is for source topics.
     ///
     /// # Errors
     /// When the properties do not make a client.
-    pub fn subscribe(settings: &ClientSettings, class: Class, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+    pub fn subscribe(settings: &ClientSettings, class: Class, start_from: StartFrom, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics)))?;
         let client = Arc::new(client);
         let topics = match class {
@@ -76,6 +82,14 @@ impl Consumer {
             Class::Retry => vec![format!("^{}", settings.tier_prefix().replace('.', "\\."))],
             Class::Replay => vec![settings.replay_topic()],
         };
+        let latest = match (class, start_from) {
+            (Class::Fresh, StartFrom::Latest) => topics.clone(),
+            (Class::Fresh, StartFrom::Earliest) | (Class::Retry | Class::Replay, _) => Vec::new(),
+        };
+        // A broker that does not say now is asked again before the first assignment is answered.
+        let beginning = Beginning::look(&client, &latest).inspect_err(|error| {
+            tracing::debug!(class = %class, cause = %code_of(error), "the ends of the source topics cannot be read yet");
+        });
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         client.subscribe(&topics)?;
         Ok(Self {
@@ -88,6 +102,8 @@ impl Consumer {
             paused: HashSet::new(),
             misplaced: None,
             resolving: Vec::new(),
+            latest,
+            beginning: beginning.ok(),
             unanswered: false,
             ask_again_at: Instant::now(),
         })
@@ -99,7 +115,7 @@ impl Consumer {
 
     fn next_notice(&mut self) -> Option<SourceEvent> {
         if self.unanswered && Instant::now() >= self.ask_again_at {
-            match self.resolve(&self.resolving) {
+            match self.resolve() {
                 Ok(assigned) => {
                     self.unanswered = false;
                     self.resolving.clear();
@@ -140,28 +156,18 @@ impl Consumer {
     }
 
     /// Asks for the commits and watermarks of `partitions`.
-    fn resolve(&self, partitions: &[TopicPartition]) -> KafkaResult<Vec<Assigned>> {
-        let Some(client) = self.client() else { return Ok(Vec::new()) };
+    fn resolve(&mut self) -> KafkaResult<Vec<Assigned>> {
+        let (Some(client), partitions) = (self.client.as_deref(), &self.resolving) else { return Ok(Vec::new()) };
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        // All partitions of a source topic: `start_from = "latest"` asks whether the group has a commit for any of them.
-        let mut asked: BTreeSet<(Arc<str>, i32)> = partitions.iter().map(|p| (Arc::clone(&p.topic), p.partition)).collect();
-        if self.class == Class::Fresh {
-            let topics: BTreeSet<Arc<str>> = partitions.iter().map(|p| Arc::clone(&p.topic)).collect();
-            for topic in topics {
-                let metadata = client.fetch_metadata(Some(&topic), QUESTION)?;
-                let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
-                asked.extend((0..i32::try_from(count).unwrap_or(0)).map(|partition| (Arc::clone(&topic), partition)));
-            }
-        }
-        let mut list = TopicPartitionList::with_capacity(asked.len());
-        for (topic, partition) in &asked {
-            list.add_partition(topic, *partition);
-        }
+        let beginning = match &mut self.beginning {
+            Some(known) => known,
+            unknown => unknown.insert(Beginning::look(client, &self.latest)?),
+        };
         let mut commits = HashMap::new();
         {
-            let answered = client.committed_offsets(list, QUESTION)?;
+            let answered = client.committed_offsets(list_of(partitions), QUESTION)?;
             for element in answered.elements() {
                 element.error()?;
                 if let Offset::Offset(offset) = element.offset() {
@@ -174,7 +180,7 @@ impl Consumer {
             let (low, high) = client.fetch_watermarks(&name.topic, name.partition, QUESTION)?;
             assigned.push(Assigned {
                 committed: commits.get(&(name.topic.to_string(), name.partition)).cloned(),
-                topic_has_commits: commits.keys().any(|(topic, _)| **topic == *name.topic),
+                latest: beginning.end_of(&name.topic, name.partition),
                 partition: name.clone(),
                 low,
                 high,
@@ -210,7 +216,7 @@ impl Consumer {
             let next = positions.get(name).copied().unwrap_or(*start);
             if next < low || next > high {
                 let committed = Some((next, String::new()));
-                assigned.push(Assigned { partition: name.clone(), committed, topic_has_commits: true, low, high });
+                assigned.push(Assigned { partition: name.clone(), committed, latest: None, low, high });
             }
         }
         (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned))
@@ -309,13 +315,19 @@ impl Source for Consumer {
     fn start(&mut self, at: &[(TopicPartition, i64)]) {
         let Some(client) = self.client.as_ref() else { return };
         let mut new = TopicPartitionList::with_capacity(at.len());
+        let mut again = Vec::new();
         for (name, offset) in at {
-            if self.started.insert(name.clone(), *offset).is_none() {
-                // The offset is one of the log's: always representable.
-                let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
-            } else if let Err(error) = client.seek(&name.topic, name.partition, Offset::Offset(*offset), QUESTION) {
-                tracing::error!(topic = %name.topic, partition = name.partition, cause = %code_of(&error), "cannot go to the offset to read");
+            if self.started.insert(name.clone(), *offset).is_some() {
+                again.push(name.clone());
             }
+            // The offset is one of the log's: always representable.
+            let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
+        }
+        // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in it.
+        if !again.is_empty()
+            && let Err(error) = client.incremental_unassign(&list_of(&again))
+        {
+            tracing::error!(class = %self.class, cause = %code_of(&error), "cannot go to the offsets to read");
         }
         if (new.count() > 0 || at.is_empty())
             && let Err(error) = client.incremental_assign(&new)

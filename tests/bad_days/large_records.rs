@@ -1,0 +1,83 @@
+//! Records of a mebibyte against the budget, near the memory limit: what is resident stays bounded whatever the backlog weighs, and
+//! everything is delivered.
+
+use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of, wait_quiet};
+use crate::harness::daemon::Daemon;
+use crate::harness::kafka::New;
+use crate::harness::receiver::Answer;
+use crate::harness::scene::{Scene, event};
+use std::time::Duration;
+
+/// Of a whole process with `max_in_flight_bytes = "16MiB"`, in MiB: that, the three classes' prefetch of 16 MiB and fetch answer of 8 MiB
+/// each, 32 MiB of produces, and 64 MiB for everything that does not grow with records.
+const BOUND: u64 = 16 + 3 * (16 + 8) + 32 + 64;
+
+/// Events of about a mebibyte.
+pub(super) fn large(domain: &str, numbers: std::ops::Range<usize>) -> Vec<New> {
+    let filler = "x".repeat((1 << 20) - 2000);
+    let value = |n| event(domain, n).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
+    events(domain, numbers.clone()).into_iter().zip(numbers).map(|(new, n)| New { value: Some(value(n).into()), ..new }).collect()
+}
+
+fn assert_bounded(daemon: &Daemon) {
+    let peak = daemon.peak_mib();
+    assert!(peak <= BOUND, "{peak} MiB were resident, at most {BOUND} are meant to be");
+}
+
+#[test]
+fn three_hundred_mebibyte_records_pass_through_a_budget_of_sixteen() {
+    const EVENTS: usize = 300;
+    // Each fails once, so each is read, requeued, read from a tier and sent again.
+    let (receiver, accepted) = accepting(|_, nth| Answer::Slow(Duration::from_millis(20), if nth == 1 { 503 } else { 200 }));
+    let mut scene = Scene::new("mebibytes", 4);
+    scene.log_level = "info";
+    scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{NO_CIRCUIT}");
+    scene.registry = registry_of([("shop.example", receiver.url("/cb"))], PATIENT);
+    let mut daemon = scene.start();
+    scene.producer.send_all(scene.source(), &large("shop.example", 0..EVENTS));
+    accepted.wait(EVENTS, Duration::from_secs(90));
+    wait_quiet(&scene);
+    assert_bounded(&daemon);
+    assert_eq!(accepted.repeats(), 0);
+    assert_no_letters(&scene);
+    daemon.stop();
+}
+
+#[test]
+fn near_its_memory_limit_the_worst_mix_of_receivers_is_survived() {
+    const LARGE: usize = 40;
+    const SMALL: [usize; 4] = [200, 1500, 1500, 1500];
+    // One hangs, one drips large answers, one fails, one is well.
+    let endless: Vec<u8> = b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n".iter().copied().chain(vec![b'x'; 1 << 20]).collect();
+    let (receiver, accepted) = accepting(move |request, nth| match request.path.as_str() {
+        "/hangs" if nth <= 2 => Answer::Hang,
+        "/endless" => Answer::Bytes(endless.clone()),
+        "/fails" if nth <= 2 => Answer::Status(503),
+        _ => Answer::Status(200),
+    });
+    let mut scene = Scene::new("memory-limit", 4);
+    scene.log_level = "info";
+    scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{NO_CIRCUIT}");
+    let rows = [
+        ("hangs.example", receiver.url("/hangs")),
+        ("endless.example", receiver.url("/endless")),
+        ("fails.example", receiver.url("/fails")),
+        ("well.example", receiver.url("/well")),
+    ];
+    let domains: Vec<&str> = rows.iter().map(|(domain, _)| *domain).collect();
+    scene.registry = registry_of(rows.clone(), &format!("timeout = \"1s\"\n{PATIENT}"));
+    let mut daemon = scene.start();
+    // Data (heap, stacks) may not pass this: an allocation beyond it would end the process.
+    daemon.limit(&format!("data={}:", 512 << 20));
+    for (domain, small) in domains.iter().zip(SMALL) {
+        scene.producer.send_all(scene.source(), &large(domain, 0..LARGE));
+        scene.producer.send_all(scene.source(), &events(domain, 1000..1000 + small));
+    }
+    let total = 4 * LARGE + SMALL.iter().sum::<usize>();
+    accepted.wait(total, Duration::from_secs(120));
+    wait_quiet(&scene);
+    assert!(daemon.is_running());
+    assert_bounded(&daemon);
+    assert_no_letters(&scene);
+    daemon.stop();
+}
