@@ -10,6 +10,7 @@ mod bad_configuration_is_refused_whole;
 mod broken_pooled_connections_are_repeated_uncounted;
 mod callbacks_survive_kills_and_are_replayed;
 mod canary_secrets_appear_nowhere;
+mod chaos;
 mod checker;
 mod domains_and_bindings;
 mod harness;
