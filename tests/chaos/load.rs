@@ -4,7 +4,7 @@ use super::{Millis, now, original};
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +16,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Fate {
     /// Nothing was said yet.
     Open,
-    /// It stands there.
-    Acknowledged {
-        /// In this partition of the source topic.
-        partition: i32,
-        /// At this offset.
-        offset: i64,
-    },
+    /// It stands in the log. Where is not always told: an acknowledgement that came twice has no offset.
+    Acknowledged,
     /// The producer gave up: it may be there or not.
     Unknown,
 }
@@ -45,7 +40,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, event: Box<usize>) {
         let fate = match result {
-            Ok(message) => Fate::Acknowledged { partition: message.partition(), offset: message.offset() },
+            Ok(_) => Fate::Acknowledged,
             Err(_) => Fate::Unknown,
         };
         self.0.lock().unwrap()[*event].fate = fate;

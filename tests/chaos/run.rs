@@ -5,7 +5,7 @@ use super::faults::{Hand, schedule};
 use super::fleet::{End, Fleet};
 use super::load::{Load, Plan};
 use super::sites::Sites;
-use super::story::Story;
+use super::story::{self, Story};
 use super::{DRAIN, Millis, SESSION, TIMEOUT, registry};
 use crate::checker::{Report, judge};
 use crate::harness::broker::Broker;
@@ -179,8 +179,10 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     let (lives, mut scene) = fleet.finish(Duration::from_secs(40));
     let commits = watch.finish();
 
+    let in_source = kafka::read_all(&bootstrap, &source);
     let story = Story {
         source,
+        sources: in_source.iter().filter_map(|r| Some((story::number(r)?, (r.partition, r.offset)))).collect(),
         groups: (scene.group.clone(), format!("{}.retry", scene.group)),
         endpoints: ENDPOINTS,
         sent,

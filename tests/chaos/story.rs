@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Readings of the same clock in different processes, and what lies between an event and its note.
 const SLACK: Millis = 500;
-/// From the end of a pause until a replica has heard that the group went on without it.
+/// From the end of a pause until a replica has heard that the group went on without it, at most.
 const HEARING: Millis = 5_000;
 
 /// A record that callbackd appended.
@@ -26,6 +26,10 @@ pub(crate) struct Appended {
     pub(crate) place: Place,
     pub(crate) offset: i64,
     pub(crate) at: Millis,
+    /// The producer was asked later than this.
+    pub(crate) asked: Millis,
+    /// Who did it, where it followed an attempt.
+    pub(crate) by: Option<u32>,
     pub(crate) attempts: u32,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct Story {
     /// The endpoints that answer; one more does not.
     pub(crate) endpoints: usize,
     pub(crate) sent: Vec<Sent>,
+    /// By the event's number: where it stands in the source topic.
+    pub(crate) sources: HashMap<usize, (i32, i64)>,
     pub(crate) seen: Vec<Seen>,
     pub(crate) tiers: Vec<(String, Vec<Read>)>,
     pub(crate) letters: Vec<Read>,
@@ -49,7 +55,7 @@ pub(crate) struct Story {
     pub(crate) appended: HashMap<usize, Vec<Appended>>,
 }
 
-fn number(record: &Read) -> Option<usize> {
+pub(crate) fn number(record: &Read) -> Option<usize> {
     record.header("callbackd-id")?.strip_prefix("event-")?.parse().ok()
 }
 
@@ -72,11 +78,29 @@ impl Story {
                     place: (topic.clone(), record.partition),
                     offset: record.offset,
                     at: record.timestamp,
+                    asked: record.timestamp,
+                    by: None,
                     attempts: count(record, "callbackd-attempts"),
                 });
             }
         }
-        self.appended.values_mut().for_each(|of_one| of_one.sort_by_key(|a| (a.at, a.attempts)));
+        let mut requests: HashMap<usize, Vec<&Seen>> = HashMap::new();
+        for seen in &self.seen {
+            if let Some(event) = seen.event {
+                requests.entry(event).or_default().push(seen);
+            }
+        }
+        for (event, of_one) in &mut self.appended {
+            of_one.sort_by_key(|a| (a.at, a.attempts));
+            let mut before = self.sent.get(*event).map_or(0, |s| s.at);
+            for append in of_one {
+                // The attempt that it followed; else it was moved on or parked, at any time since it could be read.
+                let attempt = requests.get(event).and_then(|all| all.iter().rfind(|s| s.arrived <= append.at && s.arrived >= before));
+                append.asked = attempt.map_or(before, |s| s.ended.min(s.arrived + TIMEOUT));
+                append.by = attempt.map(|s| s.replica);
+                before = append.at;
+            }
+        }
         self
     }
 
@@ -86,10 +110,8 @@ impl Story {
         if let Some(latest) = latest {
             return Some((latest.place.clone(), latest.offset));
         }
-        match self.sent.get(event)?.fate {
-            Fate::Acknowledged { partition, offset } => Some(((self.source.clone(), partition), offset)),
-            Fate::Open | Fate::Unknown => None,
-        }
+        let (partition, offset) = self.sources.get(&event)?;
+        Some(((self.source.clone(), *partition), *offset))
     }
 
     /// From when on an accepted commit surely spoke of what began at `began` and ended at `ended`.
@@ -103,7 +125,7 @@ impl Story {
         history.add(Fact::Rules(Rules { early_ms: 400, late_ms: None, slack_ms: SLACK, dead_connections: true, ..Rules::default() }));
         self.endpoint_facts(&mut history);
         for (event, sent) in self.sent.iter().enumerate() {
-            let acknowledged = matches!(sent.fate, Fate::Acknowledged { .. });
+            let acknowledged = sent.fate == Fate::Acknowledged;
             let endpoint = sent.endpoint.to_string();
             history.add(Fact::Produced(Produced { id: id(event), endpoint, acknowledged, at_ms: sent.at, expect: Expect::Callback }));
         }
@@ -176,8 +198,9 @@ impl Story {
 
     fn record_facts(&self, history: &mut History) {
         for appended in self.appended.values().flatten() {
-            let (id, attempts) = (id(appended.event), appended.attempts);
-            history.add(Fact::Requeue(Requeue { id, replica: None, sent_ms: None, at_ms: appended.at, attempts }));
+            let (id, attempts, replica) = (id(appended.event), appended.attempts, appended.by.map(|n| n.to_string()));
+            let sent_ms = Some(appended.asked.min(appended.at));
+            history.add(Fact::Requeue(Requeue { id, replica, sent_ms, at_ms: appended.at, attempts }));
         }
         for letter in &self.letters {
             let event = number(letter);
@@ -197,10 +220,11 @@ impl Story {
 
     /// What each fault exposed.
     fn exposures(&self, history: &mut History) {
+        let taken_over = self.taken_over();
         for life in &self.lives {
             let mut expose = |cause: Cause, since: Millis, at: Millis| {
-                let (requests, from_requests) = self.exposed_requests(life.number, since, at);
-                let (appends, from_appends) = self.exposed_appends(since, at);
+                let (requests, from_requests) = self.exposed_requests(cause, life.number, (since, at), &taken_over);
+                let (appends, from_appends) = self.exposed_appends(life.number, since, at);
                 for (replica, only, from) in [(Some(life.number.to_string()), requests, from_requests), (None, appends, from_appends)] {
                     if !only.is_empty() {
                         history.add(Fact::Exposure(Exposure { cause, replica, since_ms: from, at_ms: at, only }));
@@ -212,25 +236,45 @@ impl Story {
                 Some((at, End::Stopped(_))) if life.asked.is_some_and(|asked| at - asked >= DRAIN) => expose(Cause::DrainCut, at, at),
                 Some((_, End::Stopped(_))) | None => {}
             }
-            for (from, to) in &life.freezes {
-                if to - from >= SESSION - 1_000 {
-                    expose(Cause::PartitionsLost, *from, to.saturating_add(HEARING));
-                }
+            for (from, to) in life.freezes.iter().filter(|(from, to)| to.saturating_sub(*from) >= SESSION - 1_000) {
+                let heard = life.lost.iter().filter(|at| *to <= **at && **at <= to.saturating_add(HEARING)).max();
+                expose(Cause::PartitionsLost, *from, heard.copied().unwrap_or(*to) + SLACK);
             }
-            let frozen = |at: &Millis| life.freezes.iter().any(|(from, to)| from <= at && *at <= to.saturating_add(HEARING));
-            for at in life.lost.iter().filter(|at| !frozen(at)) {
-                expose(Cause::PartitionsLost, at - SESSION, *at + SLACK);
-            }
+            life.lost.iter().for_each(|at| expose(Cause::PartitionsLost, *at, *at));
             life.refused.iter().chain(&life.late).for_each(|at| expose(Cause::RevokeOutlivedGrace, *at, *at));
         }
     }
 
+    /// For each partition who asked for something that was read from it, and when.
+    fn taken_over(&self) -> HashMap<Place, Vec<(Millis, u32)>> {
+        let mut all: HashMap<Place, Vec<(Millis, u32)>> = HashMap::new();
+        for seen in &self.seen {
+            if let Some((place, _)) = seen.event.and_then(|event| self.read_from(event, seen.arrived)) {
+                all.entry(place).or_default().push((seen.arrived, seen.replica));
+            }
+        }
+        all
+    }
+
     /// Events whose requests by `replica` were under way, or ended and spoken of by no commit, between `since` and `at`; the first's arrival.
-    fn exposed_requests(&self, replica: u32, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
+    /// A commit that another replica made after it had taken over speaks of its own work only.
+    fn exposed_requests(
+        &self,
+        cause: Cause,
+        replica: u32,
+        (since, at): (Millis, Millis),
+        taken_over: &HashMap<Place, Vec<(Millis, u32)>>,
+    ) -> (BTreeSet<String>, Millis) {
         let (mut only, mut from) = (BTreeSet::new(), since);
         for seen in self.seen.iter().filter(|s| s.replica == replica && s.arrived <= at) {
             let Some(event) = seen.event else { continue };
-            if seen.ended >= since || self.covered(event, seen.arrived, seen.ended) > since {
+            let moved = || {
+                let by = self.read_from(event, seen.arrived).and_then(|(place, _)| taken_over.get(&place));
+                let others = |(when, who): &(Millis, u32)| *who != replica && (at - SESSION - HEARING..=at).contains(when);
+                let first = by.and_then(|all| all.iter().find(|one| others(one)));
+                first.is_some_and(|(when, _)| seen.arrived < *when && self.covered(event, seen.arrived, seen.ended) > *when)
+            };
+            if seen.ended >= since || self.covered(event, seen.arrived, seen.ended) > since || cause == Cause::PartitionsLost && moved() {
                 only.insert(id(event));
                 from = from.min(seen.arrived);
             }
@@ -238,11 +282,12 @@ impl Story {
         (only, from)
     }
 
-    /// Events whose requeues were appended by then and spoken of by no commit.
-    fn exposed_appends(&self, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
+    /// Events whose requeues `replica` may have asked for by then, and no commit spoke of.
+    fn exposed_appends(&self, replica: u32, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
         let (mut only, mut from) = (BTreeSet::new(), since);
-        for appended in self.appended.values().flatten().filter(|a| a.at <= at + SLACK) {
-            if self.covered(appended.event, appended.at, appended.at) > since {
+        let theirs = |a: &&Appended| a.asked <= at && a.by.is_none_or(|by| by == replica);
+        for appended in self.appended.values().flatten().filter(theirs) {
+            if appended.at > since || self.covered(appended.event, appended.at, appended.at) > since {
                 only.insert(id(appended.event));
                 from = from.min(appended.at);
             }
@@ -295,10 +340,8 @@ impl Story {
             let moved = others.filter(|a| a.at >= at && offset != Some((&a.place, a.offset))).map(|a| a.at).min();
             ended.into_iter().chain(moved).min().unwrap_or(Millis::MAX)
         };
-        for (event, sent) in self.sent.iter().enumerate() {
-            if let Fate::Acknowledged { partition, offset } = sent.fate {
-                places.entry((self.source.clone(), partition)).or_default().insert(offset, first_after(event, 0, None));
-            }
+        for (event, (partition, offset)) in &self.sources {
+            places.entry((self.source.clone(), *partition)).or_default().insert(*offset, first_after(*event, 0, None));
         }
         for appended in self.appended.values().flatten() {
             let at = first_after(appended.event, appended.at, Some((&appended.place, appended.offset)));

@@ -5,8 +5,9 @@ use super::fleet::Fleet;
 use super::load::{Fate, Load, Plan};
 use super::run::{Stage, is_finished, read_topics, standing};
 use super::sites::Seen;
+use super::story;
 use super::{Millis, now};
-use crate::harness::{SOON, await_true};
+use crate::harness::{SOON, await_true, kafka};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -45,10 +46,10 @@ fn after_a_sigkill_at_full_speed_another_replica_continues_within_fifteen_second
     await_true("all are delivered", SOON, || sites.accepted() == EVENTS);
     await_true("all is committed", SOON, || topics.iter().all(|(group, topic)| is_finished(&standing(&bootstrap, group, topic))));
     let commits = watch.finish();
-    let place = |event: usize| match sent[event].fate {
-        Fate::Acknowledged { partition, offset } => ((source.clone(), partition), offset),
-        Fate::Open | Fate::Unknown => panic!("event {event} was not acknowledged"),
-    };
+    assert!(sent.iter().all(|s| s.fate == Fate::Acknowledged));
+    let in_source = kafka::read_all(&bootstrap, &source);
+    let places: HashMap<usize, _> =
+        in_source.iter().filter_map(|r| Some((story::number(r)?, ((source.clone(), r.partition), r.offset)))).collect();
 
     let log = sites.log();
     let (dead, others): (Vec<&Seen>, Vec<&Seen>) = log.iter().partition(|s| s.replica == numbers[0]);
@@ -68,8 +69,9 @@ fn after_a_sigkill_at_full_speed_another_replica_continues_within_fifteen_second
     let exposed: Vec<usize> = dead
         .iter()
         .filter_map(|s| {
-            let ((place, offset), event) = (place(s.event?), s.event?);
-            (s.ended >= killed || commits.covered(&place, offset, s.ended).is_none_or(|at| at > killed)).then_some(event)
+            let event = s.event?;
+            let (place, offset) = &places[&event];
+            (s.ended >= killed || commits.covered(place, *offset, s.ended).is_none_or(|at| at > killed)).then_some(event)
         })
         .collect();
     let in_flight = dead.iter().filter(|s| s.ended >= killed - 20).count();

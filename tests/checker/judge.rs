@@ -216,7 +216,7 @@ impl View<'_> {
         let limit = self.event.requests.iter().filter_map(|r| self.endpoint(r)).map(|e| e.attempts as usize).max();
         let instant = |pair: &&[&Request]| self.is_instant_repeat(pair[0], pair[1]);
         let free = self.event.requests.windows(2).filter(instant).count();
-        let counted = self.event.requests.iter().filter(|r| !self.is_exposed(r) && !self.in_own_outage(r)).count() - free;
+        let counted = self.event.requests.iter().filter(|r| !self.is_exposed(r) && !self.in_own_outage(r)).count().saturating_sub(free);
         if let Some(limit) = limit.map(|l| l * self.chains())
             && counted > limit
         {
