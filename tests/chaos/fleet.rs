@@ -1,7 +1,7 @@
 //! The replicas: `callbackd run` as processes of one group. Each launch has a number, and a registry file that differs in one header, so that
 //! receivers can tell who sent a request.
 
-use super::{Millis, now};
+use super::{Millis, SESSION, now};
 use crate::harness::daemon::Daemon;
 use crate::harness::scene::Scene;
 use std::path::PathBuf;
@@ -32,6 +32,13 @@ pub(crate) struct Life {
     pub(crate) refused: Vec<Millis>,
     /// Moments at which it said that attempts had outlived the grace of a revoke.
     pub(crate) late: Vec<Millis>,
+}
+
+impl Life {
+    /// The freezes after which others had its partitions.
+    pub(crate) fn zombie(&self) -> impl Iterator<Item = &(Millis, Millis)> {
+        self.freezes.iter().filter(|(from, to)| to.saturating_sub(*from) >= SESSION - 1_000)
+    }
 }
 
 struct Replica {

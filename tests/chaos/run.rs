@@ -125,12 +125,10 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     scene.delivery = format!("drain_timeout = \"{DRAIN}ms\"\ncircuit = {{ failures = 5, pause = \"500ms\", max_pause = \"1s\" }}");
     scene.kafka = format!("[kafka.properties]\n\"session.timeout.ms\" = \"{SESSION}\"\n\"heartbeat.interval.ms\" = \"1500\"");
     let (bootstrap, source, groups) = (scene.bootstrap.clone(), scene.source().to_string(), read_topics(&scene));
-    let letters_topic = scene.dead_letter_topic();
 
     let dead_stride = (terms.events / DEAD_EVENTS).max(1);
     let endpoints: Vec<usize> =
         (0..terms.events).map(|n| if n % dead_stride == dead_stride / 2 { ENDPOINTS } else { random.usize(..ENDPOINTS) }).collect();
-    let dead: Vec<usize> = (0..terms.events).filter(|n| endpoints[*n] == ENDPOINTS).collect();
     let time = (terms.events * 1000 / terms.rate) as Millis;
     let plan = schedule(&mut random, terms.faults, time, SESSION);
 
@@ -165,15 +163,17 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     }
     let loaded = began.elapsed();
 
+    // Quiet: every record of the source and of the tiers is finished, and a moment later it still is.
     let calm = Instant::now();
+    let mut quiet_before = false;
     while calm.elapsed() < QUIET {
-        let delivered = sites.accepted() >= terms.events - dead.len();
-        let buried = || kafka::end_offsets(&bootstrap, &letters_topic).iter().sum::<i64>() >= dead.len() as i64;
-        if delivered && buried() && groups.iter().all(|(group, topic)| is_finished(&standing(&bootstrap, group, topic))) {
+        let is_quiet = groups.iter().all(|(group, topic)| is_finished(&standing(&bootstrap, group, topic)));
+        if is_quiet && quiet_before {
             break;
         }
+        quiet_before = is_quiet;
         fleet.tend();
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(500));
     }
     let quiet = calm.elapsed();
     let (lives, mut scene) = fleet.finish(Duration::from_secs(40));

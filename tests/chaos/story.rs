@@ -28,8 +28,8 @@ pub(crate) struct Appended {
     pub(crate) at: Millis,
     /// The producer was asked later than this.
     pub(crate) asked: Millis,
-    /// Who did it, where it followed an attempt.
-    pub(crate) by: Option<u32>,
+    /// Who may have done it: those who attempted it before; nobody known where it was only moved on or parked.
+    pub(crate) by: BTreeSet<u32>,
     pub(crate) attempts: u32,
 }
 
@@ -79,11 +79,12 @@ impl Story {
                     offset: record.offset,
                     at: record.timestamp,
                     asked: record.timestamp,
-                    by: None,
+                    by: BTreeSet::new(),
                     attempts: count(record, "callbackd-attempts"),
                 });
             }
         }
+        let zombies: BTreeSet<u32> = self.lives.iter().filter(|l| l.zombie().next().is_some()).map(|l| l.number).collect();
         let mut requests: HashMap<usize, Vec<&Seen>> = HashMap::new();
         for seen in &self.seen {
             if let Some(event) = seen.event {
@@ -94,10 +95,11 @@ impl Story {
             of_one.sort_by_key(|a| (a.at, a.attempts));
             let mut before = self.sent.get(*event).map_or(0, |s| s.at);
             for append in of_one {
-                // The attempt that it followed; else it was moved on or parked, at any time since it could be read.
-                let attempt = requests.get(event).and_then(|all| all.iter().rfind(|s| s.arrived <= append.at && s.arrived >= before));
-                append.asked = attempt.map_or(before, |s| s.ended.min(s.arrived + TIMEOUT));
-                append.by = attempt.map(|s| s.replica);
+                // The attempts that it may have followed: more than one where a replica did not know yet that another had taken over.
+                let since = |s: &&&Seen| before <= s.arrived || zombies.contains(&s.replica);
+                let attempts = requests.get(event).into_iter().flatten().filter(since).filter(|s| s.arrived <= append.at);
+                append.by = attempts.clone().map(|s| s.replica).collect();
+                append.asked = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min().unwrap_or(before).min(append.at);
                 before = append.at;
             }
         }
@@ -198,9 +200,9 @@ impl Story {
 
     fn record_facts(&self, history: &mut History) {
         for appended in self.appended.values().flatten() {
-            let (id, attempts, replica) = (id(appended.event), appended.attempts, appended.by.map(|n| n.to_string()));
-            let sent_ms = Some(appended.asked.min(appended.at));
-            history.add(Fact::Requeue(Requeue { id, replica, sent_ms, at_ms: appended.at, attempts }));
+            let (id, attempts) = (id(appended.event), appended.attempts);
+            let replica = appended.by.first().filter(|_| appended.by.len() == 1).map(ToString::to_string);
+            history.add(Fact::Requeue(Requeue { id, replica, sent_ms: Some(appended.asked), at_ms: appended.at, attempts }));
         }
         for letter in &self.letters {
             let event = number(letter);
@@ -236,7 +238,7 @@ impl Story {
                 Some((at, End::Stopped(_))) if life.asked.is_some_and(|asked| at - asked >= DRAIN) => expose(Cause::DrainCut, at, at),
                 Some((_, End::Stopped(_))) | None => {}
             }
-            for (from, to) in life.freezes.iter().filter(|(from, to)| to.saturating_sub(*from) >= SESSION - 1_000) {
+            for (from, to) in life.zombie() {
                 let heard = life.lost.iter().filter(|at| *to <= **at && **at <= to.saturating_add(HEARING)).max();
                 expose(Cause::PartitionsLost, *from, heard.copied().unwrap_or(*to) + SLACK);
             }
@@ -285,7 +287,7 @@ impl Story {
     /// Events whose requeues `replica` may have asked for by then, and no commit spoke of.
     fn exposed_appends(&self, replica: u32, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
         let (mut only, mut from) = (BTreeSet::new(), since);
-        let theirs = |a: &&Appended| a.asked <= at && a.by.is_none_or(|by| by == replica);
+        let theirs = |a: &&Appended| a.asked <= at && (a.by.is_empty() || a.by.contains(&replica));
         for appended in self.appended.values().flatten().filter(theirs) {
             if appended.at > since || self.covered(appended.event, appended.at, appended.at) > since {
                 only.insert(id(appended.event));
