@@ -19,7 +19,7 @@ TEST_THREADS ?= 8
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
-.PHONY: help test demo bench fmt lint deny unit integration kafka verifiers tools clean-cache
+.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers tools clean-cache
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +32,18 @@ demo: ## builds and shows callbacks being signed, retried, dead-lettered and rep
 
 bench: ## the benchmark's table (some minutes)
 	$(CARGO) bench --locked --bench callback
+
+# Of `make chaos`: run N has the seed SEED + N; the first, the third, … have one broker, the others three.
+RUNS   ?= 10
+EVENTS ?= 100000
+FAULTS ?= 20
+RATE   ?= 1000
+SEED   ?= 1
+
+chaos: kafka tools ## long runs of faults on a real Kafka, judged by the checker (RUNS, EVENTS, FAULTS, RATE, SEED)
+	CHAOS_RUNS=$(RUNS) CHAOS_EVENTS=$(EVENTS) CHAOS_FAULTS=$(FAULTS) CHAOS_RATE=$(RATE) CHAOS_SEED=$(SEED) \
+	  $(CARGO) test --locked --release --test integration -- --exact --nocapture \
+	  chaos::nothing_is_lost_and_only_what_a_fault_explains_is_repeated
 
 fmt: ## formats the code
 	$(CARGO) fmt --all

@@ -11,6 +11,8 @@ mod bad_days;
 mod broken_pooled_connections_are_repeated_uncounted;
 mod callbacks_survive_kills_and_are_replayed;
 mod canary_secrets_appear_nowhere;
+mod chaos;
+mod checker;
 mod domains_and_bindings;
 mod harness;
 mod layering;

@@ -169,9 +169,14 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Creates a topic and waits until its leaders are known.
+/// Creates a topic with one replica and waits until its leaders are known.
 pub(crate) fn create_topic(bootstrap: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    create_replicated_topic(bootstrap, topic, partitions, 1, settings);
+}
+
+/// Creates a topic with so many replicas and waits until its leaders are known.
+pub(crate) fn create_replicated_topic(bootstrap: &str, topic: &str, partitions: i32, replicas: i32, settings: &[(&str, &str)]) {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
     for (key, value) in settings {
         new = new.set(key, value);
     }

@@ -29,6 +29,8 @@ pub(crate) struct Scene {
     /// The registry file's text.
     pub(crate) registry: String,
     pub(crate) producer: Producer,
+    /// Its directory stays when the test has passed.
+    pub(crate) kept: bool,
 }
 
 impl Scene {
@@ -67,6 +69,7 @@ impl Scene {
             environment: Vec::new(),
             registry: String::new(),
             producer: Producer::new(bootstrap),
+            kept: false,
         }
     }
 
@@ -108,7 +111,8 @@ impl Scene {
     pub(crate) fn write_config(&self, metrics_port: u16, admin_port: u16) -> PathBuf {
         self.write_registry();
         let mut text = String::new();
-        writeln!(text, "[kafka]\nbrokers = [{:?}]\ngroup = {:?}", self.bootstrap, self.group).unwrap();
+        let brokers: Vec<&str> = self.bootstrap.split(',').collect();
+        writeln!(text, "[kafka]\nbrokers = {brokers:?}\ngroup = {:?}", self.group).unwrap();
         writeln!(text, "source_topics = {:?}\ntopic_prefix = {:?}\n{}", self.sources, self.prefix, self.kafka).unwrap();
         writeln!(text, "[registry]\nfile = \"registry.toml\"").unwrap();
         writeln!(text, "[delivery]\ndelay_tiers = {:?}\n{}", self.tiers, self.delivery).unwrap();
@@ -184,7 +188,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("configuration and logs of this test are kept in {}", self.dir.display());
-        } else {
+        } else if !self.kept {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }

@@ -1,9 +1,19 @@
 //! Intake: the body of one class's own thread. It reads a [`Source`], keeps each partition's tracker and heads, charges the class's
 //! budget, hands records to the engine in batches, and commits.
 //!
-//! One turn: returns are taken, due heads released, a commit sent when it is time, then the source is polled. While the budget is full, or
-//! the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
+//! One turn: returns are taken, due heads released, a commit sent when it is time; then it says what it waits for. While the budget is full,
+//! or the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
 //! prefetched stays), after [`LONG_STALL`] by pausing.
+//!
+//! ```text
+//!             ┌──────────── Revoking told ────────────┐
+//!             │                                       ▼
+//!  turn ─► reading ─► waits for the source      revoking ─► waits for returns, until all are back or the grace is over
+//!             ▲   └─► stalled: for returns            │
+//!             └───────── final commit, released ──────┘      told to leave, or drained and all is back: commits and leaves
+//! ```
+//!
+//! Nothing here blocks: [`run`] does what a turn waits for, on a thread of its own; the simulation does it in virtual time.
 //!
 //! `rebalance` begins and ends partitions, `commits` decides what is committed and when; here are the loop, the budget and the records.
 //!
@@ -79,46 +89,59 @@ pub struct Context<C> {
     pub positions: Positions,
 }
 
+/// What a turn waits for.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The source, for so long, for at most so many records; then [`Thread::on_event`].
+    Source {
+        /// How long.
+        timeout: Duration,
+        /// Records.
+        max: usize,
+    },
+    /// Returns, for so long; then, if one came, [`Thread::on_message`].
+    Returns {
+        /// How long.
+        timeout: Duration,
+    },
+}
+
+/// Whether partitions are being given back.
+#[derive(Debug)]
+enum State {
+    /// Nothing is being given back.
+    Reading,
+    /// These are; what of them is with the engine may end until the deadline. The source is not polled meanwhile.
+    Revoking { names: Vec<TopicPartition>, deadline: Duration },
+}
+
 /// Runs until drained or fatal.
 pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
-    let (records, bytes) = (context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
-    // Of the retry class a half is for heads, so that those of long tiers never keep the short ones from being read.
-    let (budget, heads) = match context.class {
-        Class::Retry => (Budget::new(records.div_ceil(2), bytes / 2), HeadRoom { records: records / 2, bytes: bytes / 2 }),
-        Class::Fresh | Class::Replay => (Budget::new(records, bytes), HeadRoom { records: 0, bytes: 0 }),
-    };
-    let heartbeat = context.health.heartbeat(&format!("intake-{}", context.class));
-    let now = context.clock.monotonic();
-    let mut thread = Thread {
-        source,
-        context,
-        budget,
-        heads,
-        largest: 0,
-        heartbeat,
-        partitions: Vec::new(),
-        last_hit: 0,
-        out: Vec::new(),
-        next_commit: now + COMMIT_INTERVAL,
-        next_export: now,
-        pending: None,
-        commits_fail_since: None,
-        commit_stall_said: false,
-        stalled_since: None,
-        last_poll: now,
-        draining: false,
-        resting: false,
-        leaving: false,
-    };
+    let mut thread = Thread::new(source, context);
     loop {
-        if let Some(ended) = thread.turn() {
+        let ended = match thread.turn() {
+            Ok(Wait::Source { timeout, max }) => {
+                let event = thread.source.poll(timeout, max);
+                thread.on_event(event)
+            }
+            Ok(Wait::Returns { timeout }) => match thread.context.inbox.recv_timeout(timeout) {
+                Ok(message) => thread.on_message(message),
+                // That the engine is gone is found by the next turn.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            },
+            Err(ended) => Some(ended),
+        };
+        if let Some(ended) = ended {
             return ended;
         }
     }
 }
 
-struct Thread<S, C> {
-    source: S,
+/// One class's intake.
+pub(super) struct Thread<S, C> {
+    pub(super) source: S,
+    state: State,
     context: Context<C>,
     budget: Budget,
     /// What all partitions together may hold as heads.
@@ -141,56 +164,86 @@ struct Thread<S, C> {
     draining: bool,
     /// Told to rest: an outage of our own is presumed.
     resting: bool,
-    /// Told to leave, whatever is still with the engine.
-    leaving: bool,
 }
 
 impl<S: Source, C: Clock> Thread<S, C> {
-    fn turn(&mut self) -> Option<Ended> {
+    pub(super) fn new(source: S, context: Context<C>) -> Self {
+        let (records, bytes) =
+            (context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
+        // Of the retry class a half is for heads, so that those of long tiers never keep the short ones from being read.
+        let (budget, heads) = match context.class {
+            Class::Retry => (Budget::new(records.div_ceil(2), bytes / 2), HeadRoom { records: records / 2, bytes: bytes / 2 }),
+            Class::Fresh | Class::Replay => (Budget::new(records, bytes), HeadRoom { records: 0, bytes: 0 }),
+        };
+        let heartbeat = context.health.heartbeat(&format!("intake-{}", context.class));
+        let now = context.clock.monotonic();
+        Self {
+            source,
+            state: State::Reading,
+            context,
+            budget,
+            heads,
+            largest: 0,
+            heartbeat,
+            partitions: Vec::new(),
+            last_hit: 0,
+            out: Vec::new(),
+            next_commit: now + COMMIT_INTERVAL,
+            next_export: now,
+            pending: None,
+            commits_fail_since: None,
+            commit_stall_said: false,
+            stalled_since: None,
+            last_poll: now,
+            draining: false,
+            resting: false,
+        }
+    }
+
+    /// Does what is to be done now, and says what to wait for.
+    pub(super) fn turn(&mut self) -> Result<Wait, Ended> {
         self.heartbeat.beat();
-        loop {
+        let engine_gone = loop {
             match self.context.inbox.try_recv() {
                 Ok(message) => {
                     if let Some(ended) = self.on_message(message) {
-                        return Some(ended);
+                        return Err(ended);
                     }
                 }
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Some(Ended::EngineGone),
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => break true,
             }
+        };
+        if let Some(timeout) = self.revoke_goes_on(engine_gone) {
+            return Ok(Wait::Returns { timeout });
         }
-        if self.leaving || self.draining && self.partitions.iter().all(|p| p.handed() == 0) {
-            return Some(self.leave());
+        if engine_gone {
+            return Err(Ended::EngineGone);
+        }
+        if self.draining && self.partitions.iter().all(|p| p.handed() == 0) {
+            return Err(self.leave());
         }
         self.release_heads();
         self.commit_if_due();
         let stalled = self.is_stalled();
         self.rest_where_needed(stalled);
         if self.hand_over().is_err() {
-            return Some(Ended::EngineGone);
+            return Err(Ended::EngineGone);
         }
-        self.wait(stalled)
+        Ok(self.what_to_wait_for(stalled))
     }
 
-    /// Waits for the source, or while stalled for returns.
-    fn wait(&mut self, stalled: bool) -> Option<Ended> {
+    /// The source, or while stalled returns.
+    fn what_to_wait_for(&self, stalled: bool) -> Wait {
         let now = self.context.clock.monotonic();
         let patience = self.until_next_timer(now);
         if stalled && now.saturating_sub(self.last_poll) < STRETCH {
-            return match self.context.inbox.recv_timeout(patience.min(STRETCH)) {
-                Ok(message) => self.on_message(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Ended::EngineGone),
-            };
+            Wait::Returns { timeout: patience.min(STRETCH) }
+        } else if stalled {
+            Wait::Source { timeout: Duration::ZERO, max: 1 }
+        } else {
+            Wait::Source { timeout: patience.min(POLL), max: self.batch() }
         }
-        let (timeout, max) = if stalled { (Duration::ZERO, 1) } else { (patience.min(POLL), self.batch()) };
-        let event = self.source.poll(timeout, max);
-        self.last_poll = self.context.clock.monotonic();
-        let ended = self.on_event(event);
-        if self.hand_over().is_err() {
-            return Some(Ended::EngineGone);
-        }
-        ended
     }
 
     /// How many records to read at once, at least one. Of heads no more than a partition may hold, so that none ever holds more than
@@ -258,7 +311,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.context.engine.send(ToEngine::Batch(std::mem::take(&mut self.out))).map_err(|_| ())
     }
 
-    fn on_message(&mut self, message: ToIntake) -> Option<Ended> {
+    /// A message of the engine or the app.
+    pub(super) fn on_message(&mut self, message: ToIntake) -> Option<Ended> {
         match message {
             ToIntake::Returns(returns) => {
                 for one in returns {
@@ -275,7 +329,10 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 self.partitions.iter_mut().for_each(Partition::drop_heads);
                 None
             }
-            ToIntake::Leave => Some(self.leave()),
+            ToIntake::Leave => {
+                self.finish_revoke();
+                Some(self.leave())
+            }
         }
     }
 
@@ -307,37 +364,48 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    fn on_event(&mut self, event: SourceEvent) -> Option<Ended> {
-        match event {
-            SourceEvent::Nothing => {}
-            SourceEvent::Batch(records) => self.take_in(records),
-            SourceEvent::Assigned(assigned) => {
+    /// What the source told.
+    pub(super) fn on_event(&mut self, event: SourceEvent) -> Option<Ended> {
+        self.last_poll = self.context.clock.monotonic();
+        match (&self.state, event) {
+            (_, SourceEvent::Nothing) => {}
+            (_, SourceEvent::Committed(result)) => self.on_committed(result),
+            (_, SourceEvent::Fatal(cause)) => {
+                self.context.metrics.kafka_error(KafkaErrorKind::Fatal);
+                return Some(Ended::Fatal(cause));
+            }
+            (State::Reading, SourceEvent::Batch(records)) => self.take_in(records),
+            (State::Reading, SourceEvent::Assigned(assigned)) => {
                 self.context.metrics.rebalance(self.context.class);
                 self.context.health.set_joined(self.context.class, true);
                 self.begin(&assigned);
             }
-            SourceEvent::Revoking(names) => {
+            (State::Reading, SourceEvent::Revoking(names)) => {
                 self.context.metrics.rebalance(self.context.class);
-                self.revoke(&names);
+                self.begin_revoke(names);
             }
-            SourceEvent::Lost(names) => {
+            (State::Reading, SourceEvent::Lost(names)) => {
                 warn!(class = %self.context.class, partitions = names.len(), "partitions lost: the group went on without us");
                 self.context.metrics.rebalance(self.context.class);
                 self.tell_uncommitted(|p| names.contains(&p.name));
                 self.end(&names);
                 self.source.release(&names);
             }
-            SourceEvent::OutOfRange(assigned) => {
+            (State::Reading, SourceEvent::OutOfRange(assigned)) => {
                 self.context.metrics.kafka_error(KafkaErrorKind::OffsetReset);
                 self.go_on_after_a_gap(assigned);
             }
-            SourceEvent::Committed(result) => self.on_committed(result),
-            SourceEvent::Fatal(cause) => {
-                self.context.metrics.kafka_error(KafkaErrorKind::Fatal);
-                return Some(Ended::Fatal(cause));
-            }
+            // The source is not polled before the partitions that it takes back are released.
+            (
+                State::Revoking { .. },
+                SourceEvent::Batch(_)
+                | SourceEvent::Assigned(_)
+                | SourceEvent::Revoking(_)
+                | SourceEvent::Lost(_)
+                | SourceEvent::OutOfRange(_),
+            ) => warn!(class = %self.context.class, "the source went on before what it takes back was released"),
         }
-        None
+        self.hand_over().err().map(|()| Ended::EngineGone)
     }
 
     fn take_in(&mut self, records: Vec<Record>) {

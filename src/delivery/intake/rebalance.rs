@@ -1,10 +1,11 @@
 //! Partitions come and go: where they start, what is waited for when they leave, what fences their late results.
 
-use super::Thread;
-use crate::delivery::handover::{Phase, ToEngine, ToIntake};
+use super::{State, Thread};
+use crate::delivery::handover::{Phase, ToEngine};
 use crate::delivery::partition::{Partition, Start};
 use crate::delivery::ports::{Assigned, Clock, CommitMode, Source, TopicPartition};
 use std::sync::PoisonError;
+use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 impl<S: Source, C: Clock> Thread<S, C> {
@@ -67,32 +68,36 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    /// Gives partitions back: no new attempts, running ones may end within the grace, then the final commit.
-    pub(super) fn revoke(&mut self, names: &[TopicPartition]) {
-        let leaving = |p: &Partition| names.contains(&p.name);
-        for partition in self.partitions.iter_mut().filter(|p| leaving(p)) {
+    /// Begins to give partitions back: no new attempts, running ones may end within the grace.
+    pub(super) fn begin_revoke(&mut self, names: Vec<TopicPartition>) {
+        for partition in self.partitions.iter_mut().filter(|p| names.contains(&p.name)) {
             partition.assignment.advance(Phase::Revoking);
             partition.drop_heads();
         }
-        let engine_there = self.hand_over().is_ok() && self.context.engine.send(ToEngine::PhaseMoved).is_ok();
+        // What was read before goes first; an engine that is gone is found out by the next turn.
+        let _ = self.hand_over();
+        let _ = self.context.engine.send(ToEngine::PhaseMoved);
         let deadline = self.context.clock.monotonic() + self.context.settings.revoke_grace;
-        while engine_there && self.partitions.iter().filter(|p| leaving(p)).any(|p| p.handed() > 0) {
-            self.heartbeat.beat();
-            let left = deadline.saturating_sub(self.context.clock.monotonic());
-            if left.is_zero() {
-                break;
-            }
-            match self.context.inbox.recv_timeout(left) {
-                Ok(ToIntake::Returns(returns)) => returns.into_iter().for_each(|one| self.take_back(one)),
-                Ok(ToIntake::Rest(rest)) => self.resting = rest,
-                Ok(ToIntake::Drain) => self.draining = true,
-                Ok(ToIntake::Leave) => {
-                    (self.draining, self.leaving) = (true, true);
-                    break;
-                }
-                Err(_) => break,
-            }
+        self.state = State::Revoking { names, deadline };
+    }
+
+    /// While partitions are being given back: how long returns are still waited for. Ends the revoke once all are back, the grace is over or
+    /// nothing can come back any more.
+    pub(super) fn revoke_goes_on(&mut self, engine_gone: bool) -> Option<Duration> {
+        let State::Revoking { names, deadline } = &self.state else { return None };
+        let left = deadline.saturating_sub(self.context.clock.monotonic());
+        let running = self.partitions.iter().any(|p| p.handed() > 0 && names.contains(&p.name));
+        if running && !left.is_zero() && !engine_gone {
+            return Some(left);
         }
+        self.finish_revoke();
+        None
+    }
+
+    /// The fence, the final commit, the release.
+    pub(super) fn finish_revoke(&mut self) {
+        let State::Revoking { names, .. } = std::mem::replace(&mut self.state, State::Reading) else { return };
+        let leaving = |p: &Partition| names.contains(&p.name);
         let late: usize = self.partitions.iter().filter(|p| leaving(p)).map(Partition::handed).sum();
         for partition in self.partitions.iter().filter(|p| leaving(p)) {
             partition.assignment.advance(Phase::Fenced);
@@ -104,8 +109,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
             warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
             self.tell_uncommitted(leaving);
         }
-        self.end(names);
-        self.source.release(names);
+        self.end(&names);
+        self.source.release(&names);
         info!(class = %self.context.class, given = names.len(), held = self.partitions.len(), late, "partitions revoked");
     }
 

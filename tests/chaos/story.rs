@@ -1,0 +1,364 @@
+//! What a run left behind, made into the checker's history: the receivers' log, the topics, the commits that were seen, the faults.
+//!
+//! What may be done again after a fault is told by name: the requests and requeues of which no accepted commit can have spoken when it
+//! happened. So a repeat of anything else is one without an excuse, also right after a crash.
+
+use super::commits::{Commits, Place};
+use super::faults::Happened;
+use super::fleet::{End, Life};
+use super::load::{Fate, Sent};
+use super::sites::{Ending, Seen};
+use super::{ATTEMPTS, DEAD_ATTEMPTS, DEAD_DELAYS, DELAYS, DRAIN, Millis, SESSION, TIMEOUT, original};
+use crate::checker::{self, Answer, Cause, Commit, Disturbance, Drain, Endpoint, Expect, Exposure, Fact, History, Letter, Produced};
+use crate::checker::{Request, Requeue, Rules};
+use crate::harness::kafka::Read;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Readings of the same clock in different processes, and what lies between an event and its note.
+const SLACK: Millis = 500;
+/// From the end of a pause until a replica has heard that the group went on without it, at most.
+const HEARING: Millis = 5_000;
+
+/// A record that callbackd appended.
+#[derive(Clone, Debug)]
+pub(crate) struct Appended {
+    pub(crate) event: usize,
+    pub(crate) place: Place,
+    pub(crate) offset: i64,
+    pub(crate) at: Millis,
+    /// The producer was asked later than this.
+    pub(crate) asked: Millis,
+    /// Who may have done it: those who attempted it before; nobody known where it was only moved on or parked.
+    pub(crate) by: BTreeSet<u32>,
+    pub(crate) attempts: u32,
+}
+
+/// Everything that is known of a run.
+pub(crate) struct Story {
+    pub(crate) source: String,
+    /// Groups of the fresh and the retry class.
+    pub(crate) groups: (String, String),
+    /// The endpoints that answer; one more does not.
+    pub(crate) endpoints: usize,
+    pub(crate) sent: Vec<Sent>,
+    /// By the event's number: where it stands in the source topic.
+    pub(crate) sources: HashMap<usize, (i32, i64)>,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) tiers: Vec<(String, Vec<Read>)>,
+    pub(crate) letters: Vec<Read>,
+    pub(crate) commits: Commits,
+    pub(crate) lives: Vec<Life>,
+    pub(crate) faults: Vec<Happened>,
+    /// Group, topic, and for each partition what is committed and where the log ends.
+    pub(crate) ends: Vec<(String, String, Vec<(i64, i64)>)>,
+    /// Appends by event, in order of time.
+    pub(crate) appended: HashMap<usize, Vec<Appended>>,
+}
+
+pub(crate) fn number(record: &Read) -> Option<usize> {
+    record.header("callbackd-id")?.strip_prefix("event-")?.parse().ok()
+}
+
+fn count(record: &Read, header: &str) -> u32 {
+    record.header(header).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn id(event: usize) -> String {
+    format!("event-{event}")
+}
+
+impl Story {
+    /// Puts the records of the tiers in order; the other fields are there.
+    pub(crate) fn ordered(mut self) -> Self {
+        for (topic, records) in &self.tiers {
+            for record in records {
+                let Some(event) = number(record) else { continue };
+                self.appended.entry(event).or_default().push(Appended {
+                    event,
+                    place: (topic.clone(), record.partition),
+                    offset: record.offset,
+                    at: record.timestamp,
+                    asked: record.timestamp,
+                    by: BTreeSet::new(),
+                    attempts: count(record, "callbackd-attempts"),
+                });
+            }
+        }
+        let zombies: BTreeSet<u32> = self.lives.iter().filter(|l| l.zombie().next().is_some()).map(|l| l.number).collect();
+        let mut requests: HashMap<usize, Vec<&Seen>> = HashMap::new();
+        for seen in &self.seen {
+            if let Some(event) = seen.event {
+                requests.entry(event).or_default().push(seen);
+            }
+        }
+        for (event, of_one) in &mut self.appended {
+            of_one.sort_by_key(|a| (a.at, a.attempts));
+            let mut before = self.sent.get(*event).map_or(0, |s| s.at);
+            for append in of_one {
+                // The attempts that it may have followed: more than one where a replica did not know yet that another had taken over.
+                let since = |s: &&&Seen| before <= s.arrived || zombies.contains(&s.replica);
+                let attempts = requests.get(event).into_iter().flatten().filter(since).filter(|s| s.arrived <= append.at);
+                append.by = attempts.clone().map(|s| s.replica).collect();
+                append.asked = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min().unwrap_or(before).min(append.at);
+                before = append.at;
+            }
+        }
+        self
+    }
+
+    /// Where the work on `event` that began at `at` was read from: its latest record in a tier by then, else the source.
+    fn read_from(&self, event: usize, at: Millis) -> Option<(Place, i64)> {
+        let latest = self.appended.get(&event).and_then(|all| all.iter().rfind(|a| a.at < at));
+        if let Some(latest) = latest {
+            return Some((latest.place.clone(), latest.offset));
+        }
+        let (partition, offset) = self.sources.get(&event)?;
+        Some(((self.source.clone(), *partition), *offset))
+    }
+
+    /// From when on an accepted commit surely spoke of what began at `began` and ended at `ended`.
+    fn covered(&self, event: usize, began: Millis, ended: Millis) -> Millis {
+        self.read_from(event, began).and_then(|(place, offset)| self.commits.covered(&place, offset, ended)).unwrap_or(Millis::MAX)
+    }
+
+    /// The checker's history.
+    pub(crate) fn history(&self) -> History {
+        let mut history = History::default();
+        history.add(Fact::Rules(Rules { early_ms: 400, late_ms: None, slack_ms: SLACK, dead_connections: true, ..Rules::default() }));
+        self.endpoint_facts(&mut history);
+        for (event, sent) in self.sent.iter().enumerate() {
+            let acknowledged = sent.fate == Fate::Acknowledged;
+            let endpoint = sent.endpoint.to_string();
+            history.add(Fact::Produced(Produced { id: id(event), endpoint, acknowledged, at_ms: sent.at, expect: Expect::Callback }));
+        }
+        self.request_facts(&mut history);
+        self.record_facts(&mut history);
+        self.exposures(&mut history);
+        self.commit_facts(&mut history);
+        for fault in &self.faults {
+            history.add(Fact::Disturbance(Disturbance { from_ms: fault.from, to_ms: fault.to, own_outage: false }));
+        }
+        for life in &self.lives {
+            if let Some(began_ms) = life.asked {
+                let (replica, ended_ms) = (life.number.to_string(), life.ended.map(|(at, _)| at));
+                history.add(Fact::Drain(Drain { replica, began_ms, ended_ms, deadline_ms: began_ms + DRAIN + 15_000 }));
+            }
+            if let Some((_, End::Alone(code) | End::Stopped(code @ 1..))) = life.ended {
+                history.add(Fact::Wrong(format!("replica {} ended with {code}", life.number)));
+            }
+        }
+        history
+    }
+
+    fn endpoint_facts(&self, history: &mut History) {
+        // The dead one answers 500; an attempt with another outcome may have failed before its receiver saw it.
+        let other = |record: &Read| record.header("callbackd-history").is_some_and(|h| h.split(',').any(|one| !one.starts_with("500")));
+        let unseen = self.letters.iter().any(other);
+        for endpoint in 0..=self.endpoints {
+            let dead = endpoint == self.endpoints;
+            history.add(Fact::Endpoint(Endpoint {
+                name: endpoint.to_string(),
+                success: (200, 200),
+                final_statuses: vec![],
+                delays_ms: if dead { DEAD_DELAYS.to_vec() } else { DELAYS.to_vec() },
+                jitter: 0.0,
+                attempts: if dead { DEAD_ATTEMPTS } else { ATTEMPTS },
+                timeout_ms: TIMEOUT,
+                max_age_ms: 24 * 3_600_000,
+                max_wait_ms: 7 * 24 * 3_600_000,
+                unseen: dead && unseen,
+            }));
+        }
+    }
+
+    fn request_facts(&self, history: &mut History) {
+        for seen in &self.seen {
+            let Some(event) = seen.event else {
+                history.add(Fact::Wrong(format!("a request of an unknown event: {seen:?}")));
+                continue;
+            };
+            let unsure = seen.ended - seen.arrived >= TIMEOUT - SLACK;
+            let answer = match seen.ending {
+                Ending::Answered(status) if !unsure => {
+                    Answer::Read { status, at_ms: seen.ended, retry_after_ms: (status == 503).then_some(1_000) }
+                }
+                Ending::Answered(status) | Ending::Cut(status) => Answer::Unsure { status, at_ms: seen.ended },
+                Ending::Unanswered => Answer::None { at_ms: Some(seen.ended) },
+                Ending::Open => Answer::None { at_ms: None },
+            };
+            history.add(Fact::Request(Request {
+                id: id(event),
+                endpoint: seen.endpoint.to_string(),
+                replica: Some(seen.replica.to_string()),
+                at_ms: seen.arrived,
+                answer,
+                signature_right: seen.signature_right,
+                body_right: seen.body_right,
+            }));
+        }
+    }
+
+    fn record_facts(&self, history: &mut History) {
+        for appended in self.appended.values().flatten() {
+            let (id, attempts) = (id(appended.event), appended.attempts);
+            let replica = appended.by.first().filter(|_| appended.by.len() == 1).map(ToString::to_string);
+            history.add(Fact::Requeue(Requeue { id, replica, sent_ms: Some(appended.asked), at_ms: appended.at, attempts }));
+        }
+        for letter in &self.letters {
+            let event = number(letter);
+            let sent = event.and_then(|n| self.sent.get(n));
+            history.add(Fact::Letter(Letter {
+                id: letter.header("callbackd-id").unwrap_or_default(),
+                replica: None,
+                sent_ms: None,
+                at_ms: letter.timestamp,
+                reason: letter.header("callbackd-reason").unwrap_or_default(),
+                attempts: count(letter, "callbackd-attempts"),
+                replays: count(letter, "callbackd-replays"),
+                body_right: event.zip(sent).is_some_and(|(n, s)| letter.value.as_deref() == Some(original(n, s.endpoint).as_bytes())),
+            }));
+        }
+    }
+
+    /// What each fault exposed.
+    fn exposures(&self, history: &mut History) {
+        let taken_over = self.taken_over();
+        for life in &self.lives {
+            let mut expose = |cause: Cause, since: Millis, at: Millis| {
+                let (requests, from_requests) = self.exposed_requests(cause, life.number, (since, at), &taken_over);
+                let (appends, from_appends) = self.exposed_appends(life.number, since, at);
+                for (replica, only, from) in [(Some(life.number.to_string()), requests, from_requests), (None, appends, from_appends)] {
+                    if !only.is_empty() {
+                        history.add(Fact::Exposure(Exposure { cause, replica, since_ms: from, at_ms: at, only }));
+                    }
+                }
+            };
+            match life.ended {
+                Some((at, End::Killed | End::Alone(_))) => expose(Cause::Crash, at, at),
+                Some((at, End::Stopped(_))) if life.asked.is_some_and(|asked| at - asked >= DRAIN) => expose(Cause::DrainCut, at, at),
+                Some((_, End::Stopped(_))) | None => {}
+            }
+            for (from, to) in life.zombie() {
+                let heard = life.lost.iter().filter(|at| *to <= **at && **at <= to.saturating_add(HEARING)).max();
+                expose(Cause::PartitionsLost, *from, heard.copied().unwrap_or(*to) + SLACK);
+            }
+            life.lost.iter().for_each(|at| expose(Cause::PartitionsLost, *at, *at));
+            life.refused.iter().chain(&life.late).for_each(|at| expose(Cause::RevokeOutlivedGrace, *at, *at));
+        }
+    }
+
+    /// For each partition who asked for something that was read from it, and when.
+    fn taken_over(&self) -> HashMap<Place, Vec<(Millis, u32)>> {
+        let mut all: HashMap<Place, Vec<(Millis, u32)>> = HashMap::new();
+        for seen in &self.seen {
+            if let Some((place, _)) = seen.event.and_then(|event| self.read_from(event, seen.arrived)) {
+                all.entry(place).or_default().push((seen.arrived, seen.replica));
+            }
+        }
+        all
+    }
+
+    /// Events whose requests by `replica` were under way, or ended and spoken of by no commit, between `since` and `at`; the first's arrival.
+    /// A commit that another replica made after it had taken over speaks of its own work only.
+    fn exposed_requests(
+        &self,
+        cause: Cause,
+        replica: u32,
+        (since, at): (Millis, Millis),
+        taken_over: &HashMap<Place, Vec<(Millis, u32)>>,
+    ) -> (BTreeSet<String>, Millis) {
+        let (mut only, mut from) = (BTreeSet::new(), since);
+        for seen in self.seen.iter().filter(|s| s.replica == replica && s.arrived <= at) {
+            let Some(event) = seen.event else { continue };
+            let moved = || {
+                let by = self.read_from(event, seen.arrived).and_then(|(place, _)| taken_over.get(&place));
+                let others = |(when, who): &(Millis, u32)| *who != replica && (at - SESSION - HEARING..=at).contains(when);
+                let first = by.and_then(|all| all.iter().find(|one| others(one)));
+                first.is_some_and(|(when, _)| seen.arrived < *when && self.covered(event, seen.arrived, seen.ended) > *when)
+            };
+            if seen.ended >= since || self.covered(event, seen.arrived, seen.ended) > since || cause == Cause::PartitionsLost && moved() {
+                only.insert(id(event));
+                from = from.min(seen.arrived);
+            }
+        }
+        (only, from)
+    }
+
+    /// Events whose requeues `replica` may have asked for by then, and no commit spoke of.
+    fn exposed_appends(&self, replica: u32, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
+        let (mut only, mut from) = (BTreeSet::new(), since);
+        let theirs = |a: &&Appended| a.asked <= at && (a.by.is_empty() || a.by.contains(&replica));
+        for appended in self.appended.values().flatten().filter(theirs) {
+            if appended.at > since || self.covered(appended.event, appended.at, appended.at) > since {
+                only.insert(id(appended.event));
+                from = from.min(appended.at);
+            }
+        }
+        (only, from)
+    }
+
+    fn commit_facts(&self, history: &mut History) {
+        let finished = self.finished();
+        for (place, changes) in &self.commits.0 {
+            let group = if place.0 == self.source { &self.groups.0 } else { &self.groups.1 };
+            let of_place = finished.get(place);
+            for change in changes {
+                // The lowest that was not finished when the commit was seen.
+                let lowest = of_place.and_then(|f| f.get(f.partition_point(|(_, highest)| *highest <= change.seen + SLACK)));
+                history.add(Fact::Commit(Commit {
+                    at_ms: change.seen,
+                    place: format!("{group} {}/{}", place.0, place.1),
+                    offset: change.offset,
+                    lowest_unfinished: lowest.map(|(offset, _)| *offset),
+                    metadata: change.metadata,
+                }));
+            }
+        }
+        for (group, topic, partitions) in &self.ends {
+            for (partition, (committed, end)) in partitions.iter().enumerate() {
+                let committed = (*committed >= 0).then_some(*committed);
+                history.add(Fact::End(checker::End { place: format!("{group} {topic}/{partition}"), committed, end: *end }));
+            }
+        }
+    }
+
+    /// For each partition its offsets in order, each with when all up to it were finished.
+    fn finished(&self) -> HashMap<Place, Vec<(i64, Millis)>> {
+        let mut endings: HashMap<usize, Vec<Millis>> = HashMap::new();
+        for seen in self.seen.iter().filter(|s| s.is_success()) {
+            if let Some(event) = seen.event {
+                endings.entry(event).or_default().push(seen.ended);
+            }
+        }
+        for letter in &self.letters {
+            if let Some(event) = number(letter) {
+                endings.entry(event).or_default().push(letter.timestamp);
+            }
+        }
+        let mut places: HashMap<Place, BTreeMap<i64, Millis>> = HashMap::new();
+        let first_after = |event: usize, at: Millis, offset: Option<(&Place, i64)>| {
+            let ended = endings.get(&event).into_iter().flatten().filter(|e| **e >= at).min().copied();
+            let others = self.appended.get(&event).into_iter().flatten();
+            let moved = others.filter(|a| a.at >= at && offset != Some((&a.place, a.offset))).map(|a| a.at).min();
+            ended.into_iter().chain(moved).min().unwrap_or(Millis::MAX)
+        };
+        for (event, (partition, offset)) in &self.sources {
+            places.entry((self.source.clone(), *partition)).or_default().insert(*offset, first_after(*event, 0, None));
+        }
+        for appended in self.appended.values().flatten() {
+            let at = first_after(appended.event, appended.at, Some((&appended.place, appended.offset)));
+            places.entry(appended.place.clone()).or_default().insert(appended.offset, at);
+        }
+        let running_maximum = |of_place: BTreeMap<i64, Millis>| {
+            let mut highest = Millis::MIN;
+            of_place
+                .into_iter()
+                .map(|(offset, at)| {
+                    highest = highest.max(at);
+                    (offset, highest)
+                })
+                .collect()
+        };
+        places.into_iter().map(|(place, of_place)| (place, running_maximum(of_place))).collect()
+    }
+}
