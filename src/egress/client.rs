@@ -106,22 +106,27 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, target: &Target, request: CallbackRequest, start: Instant, deadline: Instant) -> Outcome {
-        let CallbackRequest { url: _, headers, body, connect_timeout, timeout: _ } = request;
+    async fn attempt(&self, target: &Target, request: &CallbackRequest, start: Instant, deadline: Instant) -> Outcome {
         if let Some(mut connection) = self.idle_connection(&target.origin.idle, start) {
-            match connection.exchange(target, &headers, &body).await {
+            match connection.exchange(target, &request.headers, &request.body).await {
                 Ok(head) => return self.answered(target, connection, head, deadline),
                 Err(broken) if broken.heard => return Outcome::Failed(Failure::Protocol),
                 // The receiver had closed it, or did so while our request was on its way: the same bytes once more, on a fresh one.
                 Err(_) => {}
             }
         }
-        let connect_by = deadline.min(Instant::now() + connect_timeout);
+        // Boxed: connecting takes kilobytes of state, which every attempt would be moved with.
+        Box::pin(self.attempt_afresh(target, request, deadline)).await
+    }
+
+    /// One attempt over a connection of its own.
+    async fn attempt_afresh(&self, target: &Target, request: &CallbackRequest, deadline: Instant) -> Outcome {
+        let connect_by = deadline.min(Instant::now() + request.connect_timeout);
         let mut connection = match self.dialer.dial(&target.origin, connect_by).await {
             Ok(connection) => connection,
             Err(failure) => return Outcome::Failed(failure),
         };
-        match connection.exchange(target, &headers, &body).await {
+        match connection.exchange(target, &request.headers, &request.body).await {
             Ok(head) => self.answered(target, connection, head, deadline),
             Err(_) => Outcome::Failed(Failure::Protocol),
         }
@@ -196,7 +201,7 @@ impl Transport for Client {
         };
         let start = Instant::now();
         let deadline = start + request.timeout;
-        timeout_at(deadline, self.attempt(&target, request, start, deadline)).await.unwrap_or(Outcome::Failed(Failure::Timeout))
+        timeout_at(deadline, self.attempt(&target, &request, start, deadline)).await.unwrap_or(Outcome::Failed(Failure::Timeout))
     }
 
     fn tidy(&self) {

@@ -12,8 +12,8 @@
 use super::stream::Socket;
 use super::target::Target;
 use super::wire::{self, Body, Head, Malformed, Parsed};
+use crate::delivery::ports::HeaderLines;
 use bytes::Bytes;
-use http::HeaderMap;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -111,7 +111,7 @@ impl Connection {
     }
 
     /// Sends `body` to `target` and reads status and headers of the answer.
-    pub(super) async fn exchange(&mut self, target: &Target, headers: &HeaderMap, body: &Bytes) -> Result<Head, Broken> {
+    pub(super) async fn exchange(&mut self, target: &Target, headers: &HeaderLines, body: &Bytes) -> Result<Head, Broken> {
         self.out.clear();
         wire::write_head(&mut self.out, target, headers, body.len());
         let mut apart: &[u8] = &[];

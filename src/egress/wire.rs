@@ -7,7 +7,8 @@
 //! Heads are taken apart by `httparse`, the parser of that library.
 
 use super::target::Target;
-use http::HeaderMap;
+use crate::delivery::ports::HeaderLines;
+use crate::domain::body::decimal;
 use std::mem::MaybeUninit;
 
 /// Headers of an answer; with more it is malformed.
@@ -20,28 +21,12 @@ const MAX_RETRY_AFTER: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Writes the head of a callback with a body of `length` bytes. Values were checked when they were made: none holds a line's end.
-pub(super) fn write_head(out: &mut Vec<u8>, target: &Target, headers: &HeaderMap, length: usize) {
-    out.extend_from_slice(&target.head);
-    for (name, value) in headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+/// Writes the head of a callback with a body of `length` bytes.
+pub(super) fn write_head(out: &mut Vec<u8>, target: &Target, headers: &HeaderLines, length: usize) {
+    let length = decimal(i64::try_from(length).unwrap_or(i64::MAX));
+    for part in [&*target.head, headers.as_bytes(), b"content-length: ", &*length, b"\r\n\r\n"] {
+        out.extend_from_slice(part);
     }
-    out.extend_from_slice(b"content-length: ");
-    // 20 digits are the longest number of 64 bits.
-    let (mut digits, mut at, mut left) = ([0_u8; 20], 20, length);
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// An answer's head.
