@@ -4,7 +4,6 @@
 //! decoding, signature, guard, time-out, retry, commit or metric. It hands records over in batches, because waking the runtime for every
 //! record would make a slower yardstick: what is compared should be the libraries at their best.
 
-use crate::Settings;
 use crate::broker::PARTITIONS;
 use crate::harness::broker::Broker;
 use crate::harness::processes::run_dir;
@@ -28,8 +27,8 @@ pub(crate) struct Bare(Pinned);
 
 impl Bare {
     /// Starts one that posts what is in `topic` to `port`.
-    pub(crate) fn start(broker: &Broker, topic: &str, port: u16, settings: &Settings) -> Self {
-        let (url, in_flight) = (format!("http://127.0.0.1:{port}/callback"), settings.in_flight.to_string());
+    pub(crate) fn start(broker: &Broker, topic: &str, port: u16, in_flight: u64) -> Self {
+        let (url, in_flight) = (format!("http://127.0.0.1:{port}/callback"), in_flight.to_string());
         let arguments = ["--role", "bare", &broker.bootstrap, topic, &url, &in_flight];
         Self(Pinned::spawn(UNDER_TEST, &std::env::current_exe().unwrap(), &arguments, &run_dir().join("bare.log")))
     }
@@ -38,6 +37,10 @@ impl Bare {
 impl UnderTest for Bare {
     fn process(&mut self) -> &mut Pinned {
         &mut self.0
+    }
+
+    fn cpus(&self) -> &'static str {
+        UNDER_TEST
     }
 
     fn end(self) -> u64 {

@@ -1,19 +1,19 @@
 //! One throughput run: CPU time and callbacks between 10 % and 90 % of the arrivals.
 
-use crate::Settings;
-use crate::harness::processes::run_dir;
 use crate::pinned::{OTHERS, Pinned, UNDER_TEST, cpu_in_use};
-use crate::receiver::Receiver;
+use crate::receiver::{Done, Receiver, Wanted};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// So long without a tenth of the events arriving, and the run has failed.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What is measured: the bare loop or the daemon.
 pub(crate) trait UnderTest {
     /// Its process.
     fn process(&mut self) -> &mut Pinned;
+    /// The CPUs that it may use.
+    fn cpus(&self) -> &'static str;
     /// Ends it; how many records it has put into a delay tier.
     fn end(self) -> u64;
 }
@@ -39,6 +39,8 @@ pub(crate) struct Run {
     pub(crate) parked: u64,
     /// Whether callbacks were signed.
     pub(crate) signed: bool,
+    /// From the first arrival to the last.
+    pub(crate) took: Duration,
 }
 
 impl fmt::Display for Run {
@@ -52,17 +54,18 @@ impl fmt::Display for Run {
 }
 
 /// Starts a receiver and then, with its port, the process under test; both have ended when this returns.
-pub(crate) fn throughput<T: UnderTest>(settings: &Settings, start: impl FnOnce(u16) -> T) -> Run {
-    let receiver = Receiver::start(run_dir(), settings.events, None);
+pub(crate) fn throughput<T: UnderTest>(wanted: &Wanted, start: impl FnOnce(u16) -> T) -> Run {
+    let receiver = Receiver::start(wanted);
     let mut under_test = start(receiver.port);
+    let cpus = under_test.cpus();
+    let in_use = || if cpus == UNDER_TEST { cpu_in_use(UNDER_TEST) } else { cpu_in_use(UNDER_TEST) + cpu_in_use(OTHERS) };
     let mut sample = || {
-        let said = next(&receiver, &mut under_test);
+        let said = next(&receiver, &mut under_test, PATIENCE);
         let (count, micros) = at(&said);
-        Sample { count, micros, process: under_test.process().cpu(), its: cpu_in_use(UNDER_TEST), others: cpu_in_use(OTHERS) }
+        Sample { count, micros, process: under_test.process().cpu(), its: in_use(), others: cpu_in_use(OTHERS) }
     };
     let (from, until) = (sample(), sample());
-    let done = next(&receiver, &mut under_test);
-    let (repeats, signed) = done_line(&done).unwrap_or_else(|| panic!("the receiver said {done:?}"));
+    let done = done(&receiver, &mut under_test, PATIENCE);
     let peak_resident = under_test.process().peak_resident();
     let parked = under_test.end();
 
@@ -76,9 +79,10 @@ pub(crate) fn throughput<T: UnderTest>(settings: &Settings, start: impl FnOnce(u
         foreign: (between(|sample| sample.its) - process).max(0.0) / wall,
         others: between(|sample| sample.others) / wall,
         peak_resident,
-        repeats,
+        repeats: done.repeats,
         parked,
-        signed,
+        signed: done.signed,
+        took: done.took,
     }
 }
 
@@ -92,28 +96,30 @@ struct Sample {
 }
 
 /// The receiver's next line, for as long as the process under test runs.
-pub(crate) fn next(receiver: &Receiver, under_test: &mut impl UnderTest) -> String {
+pub(crate) fn next(receiver: &Receiver, under_test: &mut impl UnderTest, patience: Duration) -> String {
     let start = Instant::now();
     loop {
         if let Some(line) = receiver.line(Duration::from_millis(500)) {
             return line;
         }
         under_test.process().assert_running();
-        assert!(start.elapsed() < PATIENCE, "no progress for {PATIENCE:?}:\n{}", under_test.process().log());
+        assert!(start.elapsed() < patience, "no progress for {patience:?}:\n{}", under_test.process().log());
+    }
+}
+
+/// The receiver's last line.
+pub(crate) fn done(receiver: &Receiver, under_test: &mut impl UnderTest, patience: Duration) -> Done {
+    loop {
+        let line = next(receiver, under_test, patience);
+        if !line.starts_with("at ") {
+            return Done::read(&line).unwrap_or_else(|| panic!("the receiver said {line:?}"));
+        }
     }
 }
 
 fn at(said: &str) -> (u64, u64) {
     let (count, micros) = said.strip_prefix("at ").and_then(|rest| rest.split_once(' ')).unwrap_or_else(|| panic!("{said:?}"));
     (count.parse().unwrap(), micros.parse().unwrap())
-}
-
-/// Repeats, and whether the callbacks were signed.
-fn done_line(said: &str) -> Option<(u64, bool)> {
-    match said.split(' ').collect::<Vec<_>>()[..] {
-        ["done", _, "repeats", repeats, "signed", signed] => Some((repeats.parse().ok()?, signed.parse().ok()?)),
-        _ => None,
-    }
 }
 
 /// The median; of an even number, the mean of the middle two.

@@ -7,14 +7,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// The process under test has this CPU for itself.
-pub(crate) const UNDER_TEST: u32 = 0;
+pub(crate) const UNDER_TEST: &str = "0";
 /// Driver, broker and receiver share this one.
-pub(crate) const OTHERS: u32 = 1;
+pub(crate) const OTHERS: &str = "1";
+/// Both, for what is to show how it scales; it shares the second one with the others.
+pub(crate) const BOTH: &str = "0,1";
 
 /// Puts this process, and so every child that is not told otherwise, on [`OTHERS`].
 pub(crate) fn pin_driver() {
     let pid = std::process::id().to_string();
-    let done = Command::new("taskset").args(["-a", "-c", "-p", &OTHERS.to_string(), &pid]).stdout(Stdio::null()).status();
+    let done = Command::new("taskset").args(["-a", "-c", "-p", OTHERS, &pid]).stdout(Stdio::null()).status();
     let done = done.expect("`taskset` is needed: install util-linux");
     assert!(done.success(), "two CPUs are needed, {UNDER_TEST} for the process under test and {OTHERS} for all others");
 }
@@ -27,11 +29,11 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// Starts `program` on `cpu`; its standard error goes to `log`.
-    pub(crate) fn spawn(cpu: u32, program: &Path, arguments: &[&str], log: &Path) -> Self {
+    /// Starts `program` on `cpus`; its standard error goes to `log`.
+    pub(crate) fn spawn(cpus: &str, program: &Path, arguments: &[&str], log: &Path) -> Self {
         // `setpriv` and `taskset` replace themselves by what they start: the child's id is the program's.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "taskset", "-c", &cpu.to_string()]).arg(program).args(arguments);
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", cpus]).arg(program).args(arguments);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CALLBACKD_")) {
             command.env_remove(name);
         }
@@ -68,8 +70,17 @@ impl Pinned {
         }
     }
 
-    /// User and system time of all its threads until now, to the kernel's tick (10 ms).
+    /// User and system time of all its threads until now: to the nanosecond where the kernel keeps scheduler statistics (threads that
+    /// have ended are not in them; none ends while it is measured), else to its tick (10 ms).
     pub(crate) fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(self.proc("task")).unwrap();
+        let nanos = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        if let Some(nanos) = tasks.map(|task| nanos(task.unwrap())).sum::<Option<u64>>().filter(|nanos| *nanos > 0) {
+            return Duration::from_nanos(nanos);
+        }
         let stat = std::fs::read_to_string(self.proc("stat")).unwrap();
         // Behind the name, which is in brackets and may hold anything: state is the first field, utime the twelfth, stime the thirteenth.
         let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 1..].split_whitespace().collect();
@@ -83,9 +94,15 @@ impl Pinned {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Sends `HUP` or `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(done.is_ok_and(|status| status.success()), "kill -{name} {}", self.child.id());
+    }
+
     /// SIGTERM; the exit code, or nothing when it had to be killed after `patience`.
     pub(crate) fn terminate(mut self, patience: Duration) -> Option<i32> {
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.signal("TERM");
         let start = Instant::now();
         while start.elapsed() < patience {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -109,7 +126,7 @@ impl Drop for Pinned {
 }
 
 /// How long `cpu` has worked for anyone since the machine started.
-pub(crate) fn cpu_in_use(cpu: u32) -> Duration {
+pub(crate) fn cpu_in_use(cpu: &str) -> Duration {
     let stat = std::fs::read_to_string("/proc/stat").unwrap();
     let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{cpu} "))).unwrap();
     // user, nice, system, (idle, iowait,) irq, softirq

@@ -37,7 +37,11 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_read_and_no_limit_is_none() {
-        let line = |limits: &str| format!("Limit    Soft Limit    Hard Limit    Units\nMax processes   7   8   processes\nMax open files            {limits}     files\n");
+        let line = |limits: &str| {
+            format!(
+                "Limit    Soft Limit    Hard Limit    Units\nMax processes   7   8   processes\nMax open files            {limits}     files\n"
+            )
+        };
         assert_eq!(soft_limit(&line("1024                 524288")), Some(1024));
         assert_eq!(soft_limit(&line("unlimited            unlimited")), None);
         assert_eq!(soft_limit(""), None);

@@ -164,7 +164,8 @@ fn serve(
     for class in Class::ALL {
         let (sender, intake_inbox) = mpsc::channel();
         intakes.push(sender);
-        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics)).with_context(|| format!("consumer of class {class}"))?;
+        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics))
+            .with_context(|| format!("consumer of class {class}"))?;
         let context = intake::Context {
             class,
             settings: delivery.clone(),
@@ -203,7 +204,8 @@ fn serve(
     let _monitor = monitor::start(topic_settings, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    let drained = runtime.block_on(supervise(&mut reported, &clock, &outbox, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
+    let drained =
+        runtime.block_on(supervise(&mut reported, &clock, &outbox, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
     if !outbox.flush(FLUSH_LIMIT) {
         warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
     }

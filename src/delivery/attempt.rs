@@ -2,7 +2,7 @@
 
 use super::handover::Ticket;
 use super::lanes::Item;
-use super::ports::{CallbackRequest, Transport};
+use super::ports::{CallbackRequest, HeaderLines, Transport};
 use crate::domain::body;
 use crate::domain::event::Event;
 use crate::domain::headers::Chain;
@@ -14,8 +14,8 @@ use crate::domain::time::UnixMillis;
 use crate::domain::verdict::{Failure, Outcome, Verdict};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use http::HeaderName;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::panic::AssertUnwindSafe;
@@ -26,9 +26,12 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const NOTICE: HeaderName = HeaderName::from_static("callbackd-notice");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("callbackd/", env!("CARGO_PKG_VERSION")));
-const MIXED_REGIONS: HeaderValue = HeaderValue::from_static("mixed-regions");
+const JSON: &[u8] = b"application/json";
+const AGENT: &[u8] = concat!("callbackd/", env!("CARGO_PKG_VERSION")).as_bytes();
+const MIXED_REGIONS: &[u8] = b"mixed-regions";
+
+/// Bytes of the headers that every callback has, generously: content type, agent, a 64-byte id, a timestamp, two signatures.
+const HEADER_BYTES: usize = 384;
 
 /// A callback that is due: a record, its event, and the template by which it is sent.
 #[derive(Debug)]
@@ -104,15 +107,16 @@ impl Success {
 /// When keys are configured and none is in force.
 pub fn request(callback: &Callback, now: UnixMillis) -> Result<CallbackRequest, NoActiveKey> {
     let template = &callback.template;
-    let value = callback.record.value.clone().unwrap_or_default();
+    static NOTHING: Bytes = Bytes::new();
+    let value = callback.record.value.as_ref().unwrap_or(&NOTHING);
     let timestamp = now.as_secs();
     let signer = template.keys.at(now);
     let (body, signature) = match &signer {
         Signer::NoActiveKey => return Err(NoActiveKey),
-        Signer::Unkeyed => (body::render(&value, &callback.event.cuts, None), None),
+        Signer::Unkeyed => (body::render(value, &callback.event.cuts, None), None),
         Signer::Keys(keys) => {
             let seal = keys.first().map(|newest| signature::seal(newest, timestamp));
-            let body = body::render(&value, &callback.event.cuts, seal.as_ref().map(|s| (s.t, s.sign.as_str())));
+            let body = body::render(value, &callback.event.cuts, seal.as_ref().map(|s| (s.t, s.sign.as_str())));
             let signature = signature::webhook_signature(keys, &callback.chain.id, timestamp, &body);
             (body, Some(signature))
         }
@@ -126,24 +130,22 @@ pub fn request(callback: &Callback, now: UnixMillis) -> Result<CallbackRequest, 
     })
 }
 
-fn headers(template: &CallbackTemplate, id: &EventId, timestamp: i64, signature: Option<String>, mixed_regions: bool) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8 + template.headers.len());
-    for own in &template.headers {
-        headers.append(own.name.clone(), own.value.clone());
+fn headers(template: &CallbackTemplate, id: &EventId, timestamp: i64, signature: Option<String>, mixed_regions: bool) -> HeaderLines {
+    let mut headers = HeaderLines::with_capacity(HEADER_BYTES);
+    headers.push(&CONTENT_TYPE, JSON);
+    if template.headers.iter().all(|own| own.name != USER_AGENT) {
+        headers.push(&USER_AGENT, AGENT);
     }
-    headers.insert(CONTENT_TYPE, JSON);
-    headers.entry(USER_AGENT).or_insert(AGENT);
-    // An id is 1–64 of [A-Za-z0-9_-] and a signature base64: both are always legal header values.
-    let text = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
-    if let Some(id) = text(id.as_str().to_owned()) {
-        headers.insert(WEBHOOK_ID, id);
-    }
-    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
-    if let Some(signature) = signature.and_then(text) {
-        headers.insert(WEBHOOK_SIGNATURE, signature);
+    headers.push(&WEBHOOK_ID, id.as_str().as_bytes());
+    headers.push(&WEBHOOK_TIMESTAMP, &body::decimal(timestamp));
+    if let Some(signature) = signature {
+        headers.push(&WEBHOOK_SIGNATURE, signature.as_bytes());
     }
     if mixed_regions {
-        headers.insert(NOTICE, MIXED_REGIONS);
+        headers.push(&NOTICE, MIXED_REGIONS);
+    }
+    for own in &template.headers {
+        headers.push(&own.name, own.value.as_bytes());
     }
     headers
 }

@@ -16,13 +16,42 @@ pub struct CallbackRequest {
     /// Where to; judged by the guard before it is dialled.
     pub url: Arc<CallbackUrl>,
     /// All headers but `host` and `content-length`.
-    pub headers: http::HeaderMap,
+    pub headers: HeaderLines,
     /// The body as signed.
     pub body: Bytes,
     /// To an established connection, TLS included.
     pub connect_timeout: Duration,
     /// From now to status and headers.
     pub timeout: Duration,
+}
+
+/// Request headers as they are sent: `name: value` and a line's end for each, in the order put in. A map was refused: nobody looks anything
+/// up in them, and building one for every attempt takes six allocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderLines(Vec<u8>);
+
+impl HeaderLines {
+    /// With room for `bytes`.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Adds a header. A value that could end its line is not a value: it is left out whole, so that nothing can be smuggled in with it.
+    pub fn push(&mut self, name: &http::HeaderName, value: &[u8]) {
+        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Sends callbacks. Resolves when status and headers are read or the attempt failed; never panics on what receivers do;

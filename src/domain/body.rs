@@ -37,7 +37,7 @@ pub fn render(value: &Bytes, cuts: &Cuts, seal: Option<(i64, &str)>) -> Bytes {
         return value.clone();
     }
     // `,"t":` + 20 digits + `,"sign":"` + 32 hex digits + `"` is 67 bytes at most.
-    let mut body = Vec::with_capacity(value.len() + 67);
+    let mut body = Vec::with_capacity(value.len() + if seal.is_some() { 67 } else { 0 });
     let close = value.iter().rposition(|byte| *byte == b'}').unwrap_or(value.len());
     let mut from = 0;
     for cut in &cuts.0 {
@@ -49,7 +49,7 @@ pub fn render(value: &Bytes, cuts: &Cuts, seal: Option<(i64, &str)>) -> Bytes {
         // Only the object's own brace can be the last thing that is not white space: a member ends otherwise.
         let bare = body.iter().rfind(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b'{');
         body.extend_from_slice(if bare { b"\"t\":" } else { b",\"t\":" });
-        push_decimal(&mut body, t);
+        body.extend_from_slice(&decimal(t));
         body.extend_from_slice(b",\"sign\":\"");
         body.extend_from_slice(sign.as_bytes());
         body.push(b'"');
@@ -58,11 +58,40 @@ pub fn render(value: &Bytes, cuts: &Cuts, seal: Option<(i64, &str)>) -> Bytes {
     Bytes::from(body)
 }
 
-/// Appends `number` in decimal, without a detour over a string.
-pub(super) fn push_decimal(bytes: &mut Vec<u8>, number: i64) {
-    use std::io::Write as _;
-    // Writing into a vector cannot fail.
-    let _ = write!(bytes, "{number}");
+/// `number` in decimal; without an allocation, since every attempt needs some.
+pub struct Decimal {
+    /// The longest has a sign and 19 digits.
+    text: [u8; 20],
+    from: usize,
+}
+
+/// `number` in decimal.
+#[must_use]
+pub fn decimal(number: i64) -> Decimal {
+    let mut decimal = Decimal { text: [b'0'; 20], from: 20 };
+    let mut left = number.unsigned_abs();
+    loop {
+        decimal.from -= 1;
+        // A digit fits into a byte.
+        decimal.text[decimal.from] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        decimal.from -= 1;
+        decimal.text[decimal.from] = b'-';
+    }
+    decimal
+}
+
+impl std::ops::Deref for Decimal {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.text[self.from..]
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +174,13 @@ mod tests {
         let body = render(&value, &cuts(r#"{"app":"a","b":[1, 2]}"#), None);
         assert_eq!(body.as_ptr(), value.as_ptr());
         assert_eq!(body, value);
+    }
+
+    #[test]
+    fn decimals_are_those_of_the_standard_library() {
+        for number in [0, 1, -1, 9, 10, -10, 1_642_090_198, i64::MAX, i64::MIN] {
+            assert_eq!(std::str::from_utf8(&decimal(number)).expect("ASCII"), number.to_string());
+        }
     }
 
     #[test]

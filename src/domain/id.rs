@@ -61,7 +61,10 @@ impl EventId {
             (Some(source), Some(id)) => Sha256::new().chain_update(source).chain_update([0]).chain_update(id).finalize(),
             (Some(_) | None, None) | (None, Some(_)) => Sha256::digest(record.value.as_deref().unwrap_or_default()),
         };
-        Self(URL_SAFE_NO_PAD.encode(&digest[..DIGEST_BYTES]).into())
+        // Four characters for each three bytes, or their beginning.
+        let mut text = [0; DIGEST_BYTES.div_ceil(3) * 4];
+        let length = URL_SAFE_NO_PAD.encode_slice(&digest[..DIGEST_BYTES], &mut text).unwrap_or(0);
+        Self(std::str::from_utf8(&text[..length]).unwrap_or_default().into())
     }
 
     /// As sent in `webhook-id`.

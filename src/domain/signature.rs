@@ -4,7 +4,7 @@
 //! `webhook-signature` covers id, time and body. Everything is made anew at every attempt, with the keys in force then.
 //! No output here shows a key: not `Debug`, and there are no errors.
 
-use super::body::push_decimal;
+use super::body::decimal;
 use super::id::EventId;
 use super::time::UnixMillis;
 use base64::Engine as _;
@@ -155,9 +155,14 @@ impl std::fmt::Debug for Seal {
 /// `sign`: lower-case hex MD5(key ‖ decimal t).
 #[must_use]
 pub fn vendor_sign(key: &[u8], t: i64) -> String {
-    let mut decimal = Vec::with_capacity(20);
-    push_decimal(&mut decimal, t);
-    hex::encode(Md5::new().chain_update(key).chain_update(&decimal).finalize())
+    let digest = Md5::new().chain_update(key).chain_update(&*decimal(t)).finalize();
+    let mut sign = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        for digit in [byte >> 4, byte & 15] {
+            sign.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    sign
 }
 
 /// The seal of the newest of the active keys at `now_secs`: `t` = now + 600 s.
@@ -170,18 +175,15 @@ pub fn seal(newest: &SigningKey, now_secs: i64) -> Seal {
 /// The value of `webhook-signature`: `v1,<base64 HMAC-SHA256 of id.timestamp.body>`, one entry per key, in the order given, separated by a space.
 #[must_use]
 pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64, body: &[u8]) -> String {
-    let mut head = Vec::with_capacity(id.as_str().len() + 22);
-    head.extend_from_slice(id.as_str().as_bytes());
-    head.push(b'.');
-    push_decimal(&mut head, timestamp_secs);
-    head.push(b'.');
+    let timestamp = decimal(timestamp_secs);
     let mut header = String::with_capacity(keys.len() * (ENTRY_LEN + 1));
     for key in keys {
         if !header.is_empty() {
             header.push(' ');
         }
         header.push_str("v1,");
-        STANDARD.encode_string(key.mac.clone().chain_update(&head).chain_update(body).finalize().into_bytes(), &mut header);
+        let mac = key.mac.clone().chain_update(id.as_str()).chain_update(b".").chain_update(&*timestamp).chain_update(b".");
+        STANDARD.encode_string(mac.chain_update(body).finalize().into_bytes(), &mut header);
     }
     header
 }

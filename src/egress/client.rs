@@ -5,14 +5,10 @@ use super::dial::{Dialer, Unmade};
 use super::pool::{Pool, Stack};
 use super::resolver::Resolver;
 use super::target::{Target, Targets};
+use super::wire::Head;
 use super::{EgressError, Observer, Settings, tls};
 use crate::delivery::ports::{CallbackRequest, Transport};
 use crate::domain::verdict::{Failure, Outcome};
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -27,9 +23,6 @@ const MAX_DRAINS: usize = 256;
 
 /// Between looks for a file descriptor that another attempt has freed.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
-
-/// Longest `Retry-After` that is taken, bytes; a date has 29.
-const MAX_RETRY_AFTER: usize = 64;
 
 /// The guarded client. It belongs to one thread: build it and use it on the current-thread runtime that runs the attempts.
 ///
@@ -117,29 +110,28 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, target: &Target, request: CallbackRequest, start: Instant, deadline: Instant) -> Outcome {
-        let CallbackRequest { url: _, mut headers, body, connect_timeout, timeout: _ } = request;
-        headers.insert(HOST, target.host_header.clone());
-        if body.is_empty() {
-            // hyper states a body's length by itself, but not that of none.
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
+    async fn attempt(&self, target: &Target, request: &CallbackRequest, start: Instant, deadline: Instant) -> Outcome {
         if let Some(mut connection) = self.idle_connection(&target.origin.idle, start) {
-            let answered = connection.exchange(wire(target, headers.clone(), body.clone())).await;
-            match answered {
-                Ok(response) => return self.answered(target, connection, response, deadline),
+            match connection.exchange(target, &request.headers, &request.body).await {
+                Ok(head) => return self.answered(target, connection, head, deadline),
                 Err(broken) if broken.heard => return Outcome::Failed(Failure::Protocol),
                 // The receiver had closed it, or did so while our request was on its way: the same bytes once more, on a fresh one.
                 Err(_) => {}
             }
         }
-        let connect_by = deadline.min(Instant::now() + connect_timeout);
+        // Boxed: connecting takes kilobytes of state, which every attempt would be moved with.
+        Box::pin(self.attempt_afresh(target, request, deadline)).await
+    }
+
+    /// One attempt over a connection of its own.
+    async fn attempt_afresh(&self, target: &Target, request: &CallbackRequest, deadline: Instant) -> Outcome {
+        let connect_by = deadline.min(Instant::now() + request.connect_timeout);
         let mut connection = match self.dial(target, connect_by).await {
             Ok(connection) => connection,
             Err(failure) => return Outcome::Failed(failure),
         };
-        match connection.exchange(wire(target, headers, body)).await {
-            Ok(response) => self.answered(target, connection, response, deadline),
+        match connection.exchange(target, &request.headers, &request.body).await {
+            Ok(head) => self.answered(target, connection, head, deadline),
             Err(_) => Outcome::Failed(Failure::Protocol),
         }
     }
@@ -164,32 +156,23 @@ impl Client {
     }
 
     /// The outcome, at once; what becomes of the connection happens here or in the background and changes nothing.
-    fn answered(&self, target: &Target, mut connection: Box<Connection>, response: Response<Incoming>, deadline: Instant) -> Outcome {
-        let outcome = Outcome::Answered { status: response.status().as_u16(), retry_after: retry_after(response.headers()) };
-        let reusable = response.version() == Version::HTTP_11;
-        let mut body = response.into_body();
+    fn answered(&self, target: &Target, mut connection: Box<Connection>, head: Head, deadline: Instant) -> Outcome {
+        let outcome = Outcome::Answered { status: head.status, retry_after: head.retry_after };
         let mut seen = 0;
-        match connection.skim(&mut body, &mut seen) {
+        match connection.skim(&mut seen) {
             Poll::Ready(Ok(())) => {
-                if reusable && connection.is_idle() {
+                if connection.is_idle() {
+                    connection.rest();
                     self.pool.borrow_mut().put(&target.origin.idle, connection, Instant::now());
                 }
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.drain(&target.origin.idle, connection, body, seen, reusable, deadline),
+            Poll::Pending => self.drain(&target.origin.idle, connection, seen, deadline),
         }
         outcome
     }
 
-    fn drain(
-        &self,
-        host: &Rc<Stack>,
-        mut connection: Box<Connection>,
-        mut body: Incoming,
-        mut seen: u64,
-        reusable: bool,
-        deadline: Instant,
-    ) {
+    fn drain(&self, host: &Rc<Stack>, mut connection: Box<Connection>, mut seen: u64, deadline: Instant) {
         let mut running = self.drains.running.borrow_mut();
         if running.len() >= MAX_DRAINS {
             return;
@@ -199,8 +182,9 @@ impl Client {
         running.insert(number, Rc::clone(host));
         let mut end = DrainEnd { back: self.drains.back.clone(), number, connection: None };
         tokio::spawn(async move {
-            let read = timeout_at(deadline, poll_fn(|cx| connection.poll_body(cx, &mut body, &mut seen))).await;
-            if matches!(read, Ok(Ok(()))) && reusable && connection.is_idle() {
+            let read = timeout_at(deadline, poll_fn(|cx| connection.poll_body(cx, &mut seen))).await;
+            if matches!(read, Ok(Ok(()))) && connection.is_idle() {
+                connection.rest();
                 end.keep(connection);
             }
         });
@@ -240,23 +224,10 @@ impl Transport for Client {
         };
         let start = Instant::now();
         let deadline = start + request.timeout;
-        timeout_at(deadline, self.attempt(&target, request, start, deadline)).await.unwrap_or(Outcome::Failed(Failure::Timeout))
+        timeout_at(deadline, self.attempt(&target, &request, start, deadline)).await.unwrap_or(Outcome::Failed(Failure::Timeout))
     }
 
     fn tidy(&self) {
         self.sweep();
     }
-}
-
-fn wire(target: &Target, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = target.uri.clone();
-    *request.headers_mut() = headers;
-    request
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(RETRY_AFTER).filter(|value| value.len() <= MAX_RETRY_AFTER)?;
-    value.to_str().ok().map(str::to_owned)
 }

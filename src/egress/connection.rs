@@ -1,35 +1,39 @@
-//! One HTTP/1.1 connection, driven inside the future of the attempt that uses it.
-//!
-//! hyper splits a connection into a sender and a driver that is usually spawned. Here the attempt polls the driver itself: no task for each
-//! connection, and no wake-up from one task to another. Since whatever the sender's and the body's channels yield is put there by the driver
-//! in the same poll, those two are polled with a waker that does nothing, and outside of tokio's budget: an exhausted budget would wake that
-//! waker, and the answer would be waited for in vain. Whoever may have to wait polls the driver with the true waker.
+//! One HTTP/1.1 connection, driven inside the future of the attempt that uses it: no task for each connection, and no wake-up from one task to
+//! another. A callback is one write and, as a rule, one read.
 //!
 //! ```text
 //!  idle ──still_idle──► exchange ──head──► poll_body ──complete──► is_idle ──► idle
 //!    └─ended, or unrequested bytes─► dropped      └─too much, or broken─► dropped
 //! ```
+//!
+//! Nothing is read ahead: whatever lies in the buffer when an answer is complete was not asked for, and costs the connection.
+//! What is only looked at (`still_idle`, `skim`) is polled with a waker that does nothing; whoever may have to wait polls again with the true one.
 
-use super::stream::{Socket, Stream};
+use super::stream::Socket;
+use super::target::Target;
+use super::wire::{self, Body, Head, Malformed, Parsed};
+use crate::delivery::ports::HeaderLines;
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use tokio::task::coop::unconstrained;
 
-/// Bytes of a response's body that are read; whatever is longer costs its connection.
+/// Bytes of an answer's body that are read, their framing included; whatever is longer costs its connection.
 pub(super) const MAX_BODY: u64 = 16 * 1024;
 
-/// Bytes after which hyper refuses a head that is still incomplete; with the read that crosses it, a head takes less than twice that.
-/// More than 100 headers it refuses by itself.
-const MAX_BUFFER: usize = 64 * 1024;
+/// An incomplete head of this many bytes is refused.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Bytes read at once to begin with: answers to callbacks have a few hundred.
+const READ: usize = 1024;
+
+/// Bodies up to this long are written together with their head, in one go; longer ones are not copied for it.
+const MAX_COPY: usize = 16 * 1024;
+
+/// Buffers larger than this are not kept while a connection is idle: thousands may be.
+const MAX_IDLE_BUFFER: usize = 4 * 1024;
 
 /// The connection broke, or what came was not HTTP.
 #[derive(Debug)]
@@ -38,95 +42,164 @@ pub(super) struct Broken {
     pub(super) heard: bool,
 }
 
+impl From<Malformed> for Broken {
+    fn from(_: Malformed) -> Self {
+        Self { heard: true }
+    }
+}
+
 /// An established connection.
 pub(super) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
-    /// The driver has finished and must not be polled again.
-    ended: bool,
-    /// Shared with the [`Stream`] inside the driver.
-    heard: Arc<AtomicBool>,
+    socket: Socket,
+    /// The request on its way: its head, with its body where that is short.
+    out: Vec<u8>,
+    /// What was read and not yet taken: the first `filled` bytes.
+    read: Vec<u8>,
+    filled: usize,
+    /// The answer's body, as far as it is.
+    body: Body,
+    /// The answer so far allows another request.
+    keep: bool,
 }
 
 impl Connection {
-    pub(super) async fn new(socket: Socket) -> Result<Box<Self>, Broken> {
-        let heard = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Stream::new(socket, Arc::clone(&heard)));
-        let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(io).await;
-        let (sender, driver) = handshake.map_err(|_| Broken { heard: false })?;
-        Ok(Box::new(Self { sender, driver, ended: false, heard }))
+    pub(super) fn new(socket: Socket) -> Box<Self> {
+        Box::new(Self { socket, out: Vec::new(), read: Vec::new(), filled: 0, body: Body::Length(0), keep: true })
     }
 
-    fn poll_driver(&mut self, cx: &mut Context<'_>) {
-        self.ended = self.ended || Pin::new(&mut self.driver).poll(cx).is_ready();
-    }
-
-    /// Whether the connection waits for a request: the last answer is complete and allowed another.
+    /// Whether the connection waits for a request: the last answer is complete and allowed another, and nothing came behind it.
     pub(super) fn is_idle(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.keep && self.body.is_over() && self.filled == 0
     }
 
     /// Whether an idle connection can still be used: asks the socket once, without waiting. Not so when the receiver closed it or sent
     /// anything unrequested, which would answer the next request. What the runtime has not heard of yet is not seen.
     pub(super) fn still_idle(&mut self) -> bool {
-        if !self.ended {
-            let mut look = pin!(unconstrained(poll_fn(|cx| Pin::new(&mut self.driver).poll(cx))));
-            let ended = look.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
-            self.ended = ended;
+        if self.is_idle() {
+            let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_more(cx))));
+            let quiet = look.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+            self.keep = quiet;
         }
         self.is_idle()
     }
 
-    /// Sends `request` and reads status and headers of its answer.
-    pub(super) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Broken> {
-        self.heard.store(false, Ordering::Relaxed);
-        let mut answer = pin!(unconstrained(self.sender.send_request(request)));
-        let answered = poll_fn(|cx| {
-            if !self.ended {
-                self.ended = Pin::new(&mut self.driver).poll(cx).is_ready();
+    /// Gives back what an idle connection does not need.
+    pub(super) fn rest(&mut self) {
+        for buffer in [&mut self.out, &mut self.read] {
+            if buffer.capacity() > MAX_IDLE_BUFFER {
+                *buffer = Vec::new();
             }
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(answered) => Poll::Ready(answered.ok()),
-                Poll::Pending if self.ended => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await;
-        answered.ok_or_else(|| Broken { heard: self.heard.load(Ordering::Relaxed) })
+        }
     }
 
-    /// Reads on to the end of `body`, counting in `seen`; an error when the connection broke or the body is longer than [`MAX_BODY`].
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, body: &mut Incoming, seen: &mut u64) -> Poll<Result<(), Broken>> {
-        let mut driven = false;
-        loop {
-            if body.is_end_stream() {
-                return Poll::Ready(Ok(()));
+    /// Reads some more behind what is there; 0: the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.filled == self.read.len() {
+            self.read.resize((self.filled * 2).max(READ), 0);
+        }
+        let polled = self.socket.poll_read(cx, &mut self.read[self.filled..]);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.filled += count;
+        }
+        polled
+    }
+
+    /// Forgets the first `taken` bytes that were read.
+    fn forget(&mut self, taken: usize) {
+        self.read.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
+    }
+
+    /// Sends `body` to `target` and reads status and headers of the answer.
+    pub(super) async fn exchange(&mut self, target: &Target, headers: &HeaderLines, body: &Bytes) -> Result<Head, Broken> {
+        self.out.clear();
+        wire::write_head(&mut self.out, target, headers, body.len());
+        let mut apart: &[u8] = &[];
+        if body.len() <= MAX_COPY {
+            self.out.extend_from_slice(body);
+        } else {
+            apart = body;
+        }
+        let (mut written, mut heard, mut worth) = (0, false, false);
+        // Until the answer says otherwise; a dropped future drops the connection with it.
+        self.keep = false;
+        poll_fn(|cx| {
+            let sent = self.poll_send(cx, &mut written, apart);
+            loop {
+                match if worth { wire::parse(&self.read[..self.filled])? } else { Parsed::Partial } {
+                    Parsed::Answer(length, head) => {
+                        self.forget(length);
+                        self.body = head.body;
+                        // An answer before the end of the request: what is left of it would be taken for the next one.
+                        self.keep = head.keep && matches!(sent, Poll::Ready(Ok(())));
+                        return Poll::Ready(Ok(head));
+                    }
+                    Parsed::Interim(length) => {
+                        self.forget(length);
+                        continue;
+                    }
+                    Parsed::Partial if self.filled >= MAX_HEAD => return Poll::Ready(Err(Broken { heard })),
+                    Parsed::Partial => worth = false,
+                }
+                match self.poll_more(cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken { heard })),
+                    // A head that arrives in many pieces is looked at when its end may be there: each time would cost its square.
+                    Poll::Ready(Ok(count)) => {
+                        worth = !heard || wire::may_end_head(&self.read[..self.filled], count);
+                        heard = true;
+                    }
+                    // Whoever cannot be written to and says nothing is gone.
+                    Poll::Pending if matches!(sent, Poll::Ready(Err(_))) => return Poll::Ready(Err(Broken { heard })),
+                    Poll::Pending => return Poll::Pending,
+                }
             }
-            if seen.saturating_add(body.size_hint().lower()) > MAX_BODY {
+        })
+        .await
+    }
+
+    /// Writes on: of the head and `apart` together, `written` bytes are through.
+    fn poll_send(&mut self, cx: &mut Context<'_>, written: &mut usize, apart: &[u8]) -> Poll<io::Result<()>> {
+        while *written < self.out.len() + apart.len() {
+            let rest = self.out.get(*written..).filter(|rest| !rest.is_empty()).unwrap_or_else(|| &apart[*written - self.out.len()..]);
+            match self.socket.poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => *written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.socket.poll_flush(cx)
+    }
+
+    /// Reads on to the end of the body, counting in `seen`; an error when the connection broke or the body is longer than [`MAX_BODY`].
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, seen: &mut u64) -> Poll<Result<(), Broken>> {
+        loop {
+            if let Body::Length(left) = self.body
+                && seen.saturating_add(left) > MAX_BODY
+            {
                 return Poll::Ready(Err(Broken { heard: true }));
             }
-            let mut frame = pin!(unconstrained(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))));
-            match frame.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Ready(Some(Ok(frame))) => {
-                    let length = frame.data_ref().map_or(0, Bytes::len);
-                    *seen = seen.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-                    driven = false;
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Broken { heard: true })),
-                Poll::Pending if self.ended => return Poll::Ready(Err(Broken { heard: true })),
-                Poll::Pending if driven => return Poll::Pending,
-                Poll::Pending => {
-                    self.poll_driver(cx);
-                    driven = true;
-                }
+            let taken = self.body.take(&self.read[..self.filled])?;
+            self.forget(taken);
+            *seen = seen.saturating_add(taken as u64);
+            if self.body.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            if *seen > MAX_BODY {
+                return Poll::Ready(Err(Broken { heard: true }));
+            }
+            match self.poll_more(cx) {
+                Poll::Ready(Ok(0)) if self.body == Body::ToTheEnd => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken { heard: true })),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     /// [`Self::poll_body`] as far as it goes without waiting.
-    pub(super) fn skim(&mut self, body: &mut Incoming, seen: &mut u64) -> Poll<Result<(), Broken>> {
-        let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_body(cx, body, seen))));
+    pub(super) fn skim(&mut self, seen: &mut u64) -> Poll<Result<(), Broken>> {
+        let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_body(cx, seen))));
         look.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 }

@@ -72,7 +72,7 @@ impl Dialer {
             None => Socket::Plain(tcp),
             Some(name) => Socket::Tls(Box::new(self.tls.connect(name.clone(), tcp).await.map_err(|_| Failure::Tls)?)),
         };
-        Ok(Connection::new(socket).await.map_err(|_| Failure::Protocol)?)
+        Ok(Connection::new(socket))
     }
 }
 

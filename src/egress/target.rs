@@ -7,6 +7,7 @@ use super::pool::Stack;
 use crate::domain::address::{AddressPolicy, Refusal};
 use http::{HeaderValue, Uri};
 use rustls_pki_types::ServerName;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use url::{Host, Url};
@@ -28,10 +29,8 @@ pub(super) struct Origin {
 
 /// One callback URL, ready to send to.
 pub(super) struct Target {
-    /// Path and query.
-    pub(super) uri: Uri,
-    /// The host, with the port where it is not the scheme's own.
-    pub(super) host_header: HeaderValue,
+    /// The request line, and the host's with the port where it is not the scheme's own.
+    pub(super) head: Box<[u8]>,
     /// Where to.
     pub(super) origin: Rc<Origin>,
 }
@@ -60,15 +59,20 @@ impl Targets {
 
     fn work_out(&mut self, url: &Url) -> Option<Target> {
         let host_text = url.host_str()?;
-        let host_header = match url.port() {
-            Some(port) => HeaderValue::try_from(format!("{host_text}:{port}")),
-            None => HeaderValue::from_str(host_text),
+        let host = match url.port() {
+            Some(port) => Cow::Owned(format!("{host_text}:{port}")),
+            None => Cow::Borrowed(host_text),
         };
         let uri = match url.query() {
-            Some(query) => Uri::try_from(format!("{}?{query}", url.path())),
-            None => Uri::try_from(url.path()),
+            Some(query) => Cow::Owned(format!("{}?{query}", url.path())),
+            None => Cow::Borrowed(url.path()),
         };
-        Some(Target { uri: uri.ok()?, host_header: host_header.ok()?, origin: self.origin(url)? })
+        // Both are written as they are: nothing in them may end a line or a word.
+        let (uri, host) = (Uri::try_from(&*uri).ok()?, HeaderValue::from_str(&host).ok()?);
+        let mut head = format!("POST {uri} HTTP/1.1\r\nhost: ").into_bytes();
+        head.extend_from_slice(host.as_bytes());
+        head.extend_from_slice(b"\r\n");
+        Some(Target { head: head.into(), origin: self.origin(url)? })
     }
 
     fn origin(&mut self, url: &Url) -> Option<Rc<Origin>> {
@@ -111,7 +115,8 @@ mod tests {
         ];
         for (text, uri, host) in table {
             let target = Targets::default().of(&Url::parse(text).unwrap(), &AddressPolicy::default()).unwrap();
-            assert_eq!((target.uri.to_string().as_str(), target.host_header.to_str().unwrap()), (uri, host), "{text}");
+            let expected = format!("POST {uri} HTTP/1.1\r\nhost: {host}\r\n");
+            assert_eq!(std::str::from_utf8(&target.head).unwrap(), expected, "{text}");
         }
     }
 

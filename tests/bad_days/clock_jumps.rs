@@ -22,7 +22,8 @@ impl Clock {
     pub(super) fn of(scene: &mut Scene) -> Self {
         let library = scene.dir.join("shifted_clock.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_days/shifted_clock.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).output().unwrap();
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         let file = scene.dir.join("shift");
         std::fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
@@ -62,7 +63,9 @@ fn a_clock_that_jumps_by_an_hour_forth_and_back_stops_intake_and_kills_nothing()
         scene.producer.send_all(scene.source(), &events("shop.example", first..first + 20));
         receiver.wait("first attempts are running", SOON, |r| r.iter().filter(|r| r.id() == id("shop.example", first)).count() == 1);
         clock.jump_to(shift);
-        await_true("not ready, for its clock", SOON, || daemon.readyz().is_some_and(|(status, why)| status == 503 && why.contains("clock")));
+        await_true("not ready, for its clock", SOON, || {
+            daemon.readyz().is_some_and(|(status, why)| status == 503 && why.contains("clock"))
+        });
         assert!(daemon.livez().is_some_and(|(status, _)| status == 200), "live all the same");
         let skew = daemon.metric("callbackd_clock_skew_seconds", &[]);
         assert!((skew - shift as f64).abs() < 30.0, "skew {skew} s, the clock is {shift} s off");

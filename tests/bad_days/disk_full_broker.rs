@@ -54,6 +54,9 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     accepted.wait(EVENTS, Duration::from_secs(90));
     wait_quiet(&scene);
     assert_no_letters(&scene);
-    assert!(daemon.metric("callbackd_partitions_stopped", &[]).abs() < f64::EPSILON, "no partition was stopped: the refusal was not for good");
+    assert!(
+        daemon.metric("callbackd_partitions_stopped", &[]).abs() < f64::EPSILON,
+        "no partition was stopped: the refusal was not for good"
+    );
     daemon.stop();
 }

@@ -2,9 +2,9 @@
 //! a flood for an endpoint that is well flows through without a storm of parking.
 
 use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of};
+use crate::harness::await_true;
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
-use crate::harness::await_true;
 use std::time::{Duration, Instant};
 
 const FLOOD: usize = 50_000;

@@ -31,8 +31,7 @@ impl Day {
     fn new(scene: Scene, bad: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
         let mended = Arc::new(AtomicBool::new(false));
         let well = Arc::clone(&mended);
-        let (receiver, accepted) =
-            accepting(move |_, nth| if well.load(Ordering::Relaxed) { Answer::Status(200) } else { bad(nth) });
+        let (receiver, accepted) = accepting(move |_, nth| if well.load(Ordering::Relaxed) { Answer::Status(200) } else { bad(nth) });
         let mut scene = scene;
         scene.log_level = "info";
         scene.delivery = format!("drain_timeout = \"{}s\"\n{NO_CIRCUIT}", DRAIN.as_secs());
@@ -73,7 +72,8 @@ const SILENT_BROKER: Duration = Duration::from_secs(15);
 #[test]
 fn sigterm_while_the_broker_is_frozen() {
     let broker = Broker::start(&run_dir().join("sigterm-frozen"), free_port()).unwrap_or_else(|why| panic!("{why}"));
-    let day = Day::new(Scene::on(&broker, "sigterm-frozen", 2), |nth| Answer::Slow(Duration::from_millis(100), if nth == 1 { 503 } else { 200 }));
+    let day =
+        Day::new(Scene::on(&broker, "sigterm-frozen", 2), |nth| Answer::Slow(Duration::from_millis(100), if nth == 1 { 503 } else { 200 }));
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..500));
     day.receiver.wait_for(100, SOON);
@@ -125,7 +125,8 @@ fn sigterm_while_poison_lies_in_every_tier() {
 
 #[test]
 fn sigterm_while_the_clock_is_an_hour_off() {
-    let mut day = Day::new(Scene::new("sigterm-clock", 1), |nth| Answer::Slow(Duration::from_millis(200), if nth == 1 { 503 } else { 200 }));
+    let mut day =
+        Day::new(Scene::new("sigterm-clock", 1), |nth| Answer::Slow(Duration::from_millis(200), if nth == 1 { 503 } else { 200 }));
     let clock = Clock::of(&mut day.scene);
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..300));

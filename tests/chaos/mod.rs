@@ -58,8 +58,7 @@ fn original(n: usize, endpoint: usize) -> String {
 fn registry(endpoints: usize, url: impl Fn(usize) -> String) -> String {
     let mut text = String::from("[[recording_templates]]\nname = \"rec\"\nformats = [\"mp4\"]\n\n");
     for endpoint in 0..=endpoints {
-        let (delays, attempts): (&[Millis], u32) =
-            if endpoint == endpoints { (&DEAD_DELAYS, DEAD_ATTEMPTS) } else { (&DELAYS, ATTEMPTS) };
+        let (delays, attempts): (&[Millis], u32) = if endpoint == endpoints { (&DEAD_DELAYS, DEAD_ATTEMPTS) } else { (&DELAYS, ATTEMPTS) };
         let delays: Vec<String> = delays.iter().map(|d| format!("{d}ms")).collect();
         let (domain, url) = (format!("d{endpoint:02}.example"), url(endpoint));
         write!(
@@ -77,7 +76,10 @@ fn registry(endpoints: usize, url: impl Fn(usize) -> String) -> String {
 
 /// A number from the environment: `make chaos` sets them.
 fn setting(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+    std::env::var(name)
+        .ok()
+        .filter(|text| !text.is_empty())
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
 /// By default one short run. `CHAOS_RUNS`, `CHAOS_EVENTS`, `CHAOS_FAULTS`, `CHAOS_SEED` and `CHAOS_RATE` make it long; then brokers are one

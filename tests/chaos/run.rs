@@ -201,7 +201,8 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     let file = run_dir().join(format!("{name}.history.jsonl"));
     if !report.violations.is_empty() {
         std::fs::write(&file, history.lines()).unwrap();
-        let faults: Vec<String> = story.faults.iter().map(|f| format!("{f:?}")).chain(story.lives.iter().map(|l| format!("{l:?}"))).collect();
+        let faults: Vec<String> =
+            story.faults.iter().map(|f| format!("{f:?}")).chain(story.lives.iter().map(|l| format!("{l:?}"))).collect();
         std::fs::write(file.with_extension("faults"), faults.join("\n")).unwrap();
         scene.kept = true;
     }

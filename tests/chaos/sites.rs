@@ -196,15 +196,7 @@ async fn answer(stream: &mut TcpStream, mood: Mood, state: &State, note: impl Fn
             4 => Mood::Cuts,
             _ => Mood::Well,
         },
-        Mood::Well
-        | Mood::Fails
-        | Mood::Busy
-        | Mood::Hangs
-        | Mood::Resets
-        | Mood::Drips
-        | Mood::Late
-        | Mood::Halves
-        | Mood::Cuts => mood,
+        Mood::Well | Mood::Fails | Mood::Busy | Mood::Hangs | Mood::Resets | Mood::Drips | Mood::Late | Mood::Halves | Mood::Cuts => mood,
     };
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     match mood {
@@ -338,9 +330,7 @@ fn a_receiver_of_the_chaos_refuses_what_is_not_signed_or_not_the_event() {
     mac.update(format!("{id}.{t}.{body}").as_bytes());
     let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     let head = |id: &str| {
-        format!(
-            "POST /3 HTTP/1.1\r\nWebhook-Id: {id}\r\nwebhook-timestamp: {t}\r\nwebhook-signature: {signature}\r\nx-replica: 9\r\n\r\n"
-        )
+        format!("POST /3 HTTP/1.1\r\nWebhook-Id: {id}\r\nwebhook-timestamp: {t}\r\nwebhook-signature: {signature}\r\nx-replica: 9\r\n\r\n")
     };
     let rows: HashMap<&str, (String, String, bool, bool)> = HashMap::from([
         ("as it should be", (head(id), body.clone(), true, true)),

@@ -127,10 +127,6 @@ impl Broker {
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.exit_code().is_none()
     }
-    /// Whether its process is there.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.process.exit_code().is_none()
-    }
 }
 
 fn java(dir: &Path, heap: &str, arguments: &[&str]) -> Result<Command, String> {

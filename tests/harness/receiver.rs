@@ -168,7 +168,8 @@ fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
     let mut reader = BufReader::with_capacity(64 * 1024, stream);
     while let Some(request) = read_request(&mut reader)? {
         let request = Arc::new(request);
-        let kept = if state.keeps_bodies { Arc::clone(&request) } else { Arc::new(Request { body: Vec::new(), ..Request::clone(&request) }) };
+        let kept =
+            if state.keeps_bodies { Arc::clone(&request) } else { Arc::new(Request { body: Vec::new(), ..Request::clone(&request) }) };
         let nth = {
             let mut seen = state.seen.lock().unwrap();
             seen.requests.push(kept);

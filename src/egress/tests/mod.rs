@@ -6,7 +6,7 @@ mod sending;
 
 use super::resolver::Resolver;
 use super::{Client, Observer, Settings};
-use crate::delivery::ports::{CallbackRequest, Transport};
+use crate::delivery::ports::{CallbackRequest, HeaderLines, Transport};
 use crate::domain::address::{AddressPolicy, Refusal};
 use crate::domain::registry::{CallbackUrl, Endpoint};
 use crate::domain::verdict::{Failure, Outcome};
@@ -54,9 +54,9 @@ fn resolving(settings: Settings, notes: &Notes, answers: &[&[&str]]) -> Client {
 
 fn request(url: &str) -> CallbackRequest {
     let parsed = url::Url::parse(url).unwrap();
-    let mut headers = http::HeaderMap::new();
-    headers.insert("content-type", "application/json".parse().unwrap());
-    headers.insert("webhook-id", "evt_1".parse().unwrap());
+    let mut headers = HeaderLines::default();
+    headers.push(&http::header::CONTENT_TYPE, b"application/json");
+    headers.push(&http::HeaderName::from_static("webhook-id"), b"evt_1");
     CallbackRequest {
         url: Arc::new(CallbackUrl { url: parsed, endpoint: Endpoint(url.into()) }),
         headers,

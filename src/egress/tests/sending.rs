@@ -33,6 +33,15 @@ async fn what_arrives_is_what_was_given() {
     assert_eq!(seen[2].body.len(), 3 << 20);
 }
 
+/// Thousands run at once, and each is moved into its place: what connecting needs is elsewhere.
+#[test]
+fn an_attempt_takes_less_than_a_kilobyte_besides_its_request() {
+    let request = super::request("http://a.example/");
+    let client = client();
+    let size = size_of_val(&client.send(request));
+    assert!(size < 1024, "{size} bytes");
+}
+
 #[tokio::test]
 async fn every_status_is_an_answer_and_redirects_are_not_followed() {
     for status in (101..=101).chain(200..=599).chain([600, 999]) {
