@@ -7,11 +7,13 @@ use std::collections::HashSet;
 
 #[test]
 fn tiers_that_were_full_of_heads_when_a_replica_took_them_are_read_on_when_it_leaves() {
-    const EVENTS: usize = 1200;
+    // Below the most different failures that a circuit can be set to bear.
+    const EVENTS: usize = 900;
     let receiver = Receiver::start(|_, nth| Answer::Status(if nth <= EVENTS { 503 } else { 200 }));
     let mut scene = Scene::new("come-back", 4);
     scene.tiers = vec!["20s"];
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "retry = { delays = [\"20s\"], attempts = 5 }");
+    scene.delivery = "circuit = { failures = 1000 }".into();
     let mut first = scene.start();
     scene.produce(&(0..EVENTS).map(|n| event("shop.example", n)).collect::<Vec<_>>());
     receiver.wait_for(EVENTS, SOON);

@@ -65,6 +65,10 @@ impl Item for Box<Callback> {
         record_key(&self.chain.id)
     }
 
+    fn cost(&self) -> usize {
+        self.ticket.cost
+    }
+
     fn by_schedule(&self) -> bool {
         self.chain.attempts > 0
     }

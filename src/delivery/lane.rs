@@ -15,6 +15,7 @@
 //!   costs about N moves.
 
 use super::circuit::{Admission, Circuit, CircuitSettings};
+use super::lanes::Item;
 use super::slots::Standing;
 use crate::domain::class::Class;
 use std::collections::VecDeque;
@@ -40,9 +41,6 @@ const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 
 /// The weight of the latest latency in the mean is one in so many.
 const LATENCY_MEMORY: u32 = 8;
-
-/// What waits in a lane is what it serves in so long: more would hold memory that others need.
-pub const HORIZON: Duration = Duration::from_secs(2);
 
 /// After so many fresh starts in a row a returning record that waits goes first: at least one in four.
 const FRESH_STREAK: u32 = 3;
@@ -103,6 +101,10 @@ pub struct Lane<T> {
     halved: Duration,
     running: [usize; 3],
     waiting: [VecDeque<T>; 3],
+    /// What the waiting ones cost, in bytes.
+    bytes: [usize; 3],
+    /// Answers of late: halved each second.
+    served: f64,
     fresh_streak: u32,
     /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
@@ -122,7 +124,7 @@ pub struct Lane<T> {
     counted: [usize; 3],
 }
 
-impl<T> Lane<T> {
+impl<T: Item> Lane<T> {
     /// An idle lane.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
@@ -132,6 +134,8 @@ impl<T> Lane<T> {
             halved: Duration::ZERO,
             running: [0; 3],
             waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            bytes: [0; 3],
+            served: 0.0,
             fresh_streak: 0,
             unanswered_since: None,
             last_answer: None,
@@ -259,6 +263,7 @@ impl<T> Lane<T> {
         self.in_vain = !answered;
         if answered {
             self.last_answer = Some(now);
+            self.served += 1.0;
             self.unanswered_since = (self.running() > 0).then_some(now);
             let took = now.saturating_sub(ended.started);
             self.latency = Some(self.latency.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY));
@@ -326,12 +331,15 @@ impl<T> Lane<T> {
         by_latency.max(by_rate)
     }
 
-    /// Records that it serves within [`HORIZON`] at full speed; `None` before its first answer.
+    /// Answers of late, as a number that halves each second: about twice what it answers in one.
     #[must_use]
-    pub fn serves(&self) -> Option<usize> {
-        self.latency?;
-        let pace = self.pace().max(Duration::from_micros(1));
-        Some(usize::try_from(HORIZON.as_nanos() / pace.as_nanos().max(1)).unwrap_or(usize::MAX))
+    pub const fn served(&self) -> f64 {
+        self.served
+    }
+
+    /// A second has passed.
+    pub fn age(&mut self) {
+        self.served /= 2.0;
     }
 
     /// Attempts running.
@@ -358,9 +366,20 @@ impl<T> Lane<T> {
         self.waiting.iter().all(VecDeque::is_empty)
     }
 
+    /// What of `class` waits costs, in bytes.
+    #[must_use]
+    pub const fn bytes(&self, class: Class) -> usize {
+        self.bytes[class.index()]
+    }
+
     /// Puts `item` at the end of the line.
     pub fn wait(&mut self, class: Class, item: T) {
+        self.bytes[class.index()] += item.cost();
         self.waiting[class.index()].push_back(item);
+    }
+
+    fn gone(&mut self, class: Class, item: &T) {
+        self.bytes[class.index()] = self.bytes[class.index()].saturating_sub(item.cost());
     }
 
     /// Takes the next of `class`, or a returning record when those have let enough fresh ones pass and `may_return` allows its class.
@@ -371,14 +390,21 @@ impl<T> Lane<T> {
             class = returning.unwrap_or(class);
         }
         let item = self.waiting[class.index()].pop_front()?;
+        self.gone(class, &item);
         self.fresh_streak = if class == Class::Fresh { self.fresh_streak + 1 } else { 0 };
         Some((class, item))
     }
 
-    /// Takes the youngest of `class` beyond the first `keep`.
-    pub fn trim(&mut self, class: Class, keep: usize) -> VecDeque<T> {
-        let line = &mut self.waiting[class.index()];
-        if line.len() > keep { line.split_off(keep) } else { VecDeque::new() }
+    /// Takes the youngest of `class` as long as more wait than `keep` allows: so many records, so many bytes.
+    pub fn trim(&mut self, class: Class, keep: (usize, usize)) -> Vec<T> {
+        let mut out = Vec::new();
+        while self.waiting(class) > keep.0 || self.bytes(class) > keep.1 {
+            let Some(item) = self.waiting[class.index()].pop_back() else { break };
+            self.gone(class, &item);
+            out.push(item);
+        }
+        out.reverse();
+        out
     }
 
     /// Takes out all that `gone` names, keeping the order of the rest.
@@ -388,7 +414,8 @@ impl<T> Lane<T> {
             return Vec::new();
         }
         let (out, kept): (Vec<T>, Vec<T>) = line.drain(..).partition(gone);
-        line.extend(kept);
+        self.bytes[class.index()] = kept.iter().map(Item::cost).sum();
+        self.waiting[class.index()].extend(kept);
         out
     }
 
@@ -563,15 +590,6 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_what_it_serves_within_the_horizon() {
-        let mut lane = lane(10, None);
-        assert_eq!(lane.serves(), None);
-        start(&mut lane, 0);
-        let _ = end(&mut lane, 0, Reply::Accepted, 0, 50);
-        assert_eq!(lane.serves(), Some(400), "two seconds, 50 ms, ten at once");
-    }
-
-    #[test]
     fn of_four_starts_at_least_one_is_a_returning_record_while_any_waits() {
         let mut lane = lane(1, None);
         for n in 0..9 {
@@ -613,9 +631,10 @@ mod tests {
         for n in 0..6 {
             lane.wait(Class::Fresh, n);
         }
-        assert_eq!(lane.trim(Class::Fresh, 4), [4, 5]);
+        assert_eq!(lane.trim(Class::Fresh, (4, usize::MAX)), [4, 5]);
         assert_eq!(lane.take_out(Class::Fresh, &|n| n % 2 == 0), [0, 2]);
         assert_eq!(lane.iter().copied().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!((lane.bytes(Class::Fresh), lane.trim(Class::Fresh, (9, 1999))), (2000, vec![3]), "a thousand bytes each");
     }
 
     #[test]

@@ -9,17 +9,18 @@
 //!              └─► parked: back at the lane's own pace
 //! ```
 //!
-//! How much may wait ([`Lanes::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
-//! the others:
-//! - for an endpoint tried in vain, nothing; for one that is slower than ever, its waiting room;
-//! - for one that answers, what it serves within [`HORIZON`](super::lane::HORIZON); beside other lanes with work waiting at most three halves of an
-//!   equal share of its class. Only where the registry names no other endpoint, nobody else is kept waiting, and it is all that the class
-//!   may hold: then the budget stalls intake, and nothing makes a detour through a tier;
-//! - for one that was not heard of yet, the same without the horizon, as long as less than half of the class's records wait.
+//! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
+//! the others. For an endpoint tried in vain, nothing; for one that is slower than ever, its waiting room. For the others nothing is limited
+//! as long as less than half of what the class may hold in memory waits. From then on a lane may hold
+//! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
+//! - where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
+//!
+//! So when the process itself is the slow one, nothing is parked: the budget stalls intake. And a lane whose endpoint cannot keep up is
+//! parked beyond its part, long before it stalls the others.
 
 use super::circuit::{Admission, CircuitSettings};
 use super::lane::{Ended, Lane, Terms};
-use super::slots::{Slots, Standing};
+use super::slots::Slots;
 use crate::domain::circuit::CircuitState;
 use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
@@ -28,10 +29,15 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
+/// Once memory is scarce, what waits in a lane is what it answers in so long.
+const HORIZON: Duration = Duration::from_secs(10);
+
 /// What lanes need to know of what they hold.
 pub trait Item {
     /// Its record, as [`super::circuit`] tells them apart.
     fn record(&self) -> u64;
+    /// What it holds in memory, in bytes.
+    fn cost(&self) -> usize;
     /// Whether it was tried before: then it is due by its own schedule.
     fn by_schedule(&self) -> bool;
     /// How long its attempt may take.
@@ -98,41 +104,69 @@ pub struct Lanes<T> {
 struct Lines {
     /// Lanes with work waiting, by class.
     ready: [VecDeque<Endpoint>; 3],
-    waiting: [usize; 3],
+    /// Records and bytes that wait, by class.
+    waiting: [(usize, usize); 3],
+    /// Answers of late of all lanes, as [`Lane::served`].
+    served: f64,
     max_records: usize,
+    max_bytes: usize,
     /// The registry names other endpoints.
     contended: bool,
 }
 
 impl Lines {
-    /// How much of `class` may wait in `lane`.
-    fn cap<T>(&self, lane: &Lane<T>, class: Class, now: Duration) -> usize {
-        let share = class.share(self.max_records);
-        let others = self.ready[class.index()].len() - usize::from(lane.waiting(class) > 0);
-        let fair = if others == 0 { usize::MAX } else { lane.room().max(share * 3 / (2 * (others + 1))) };
-        match (lane.standing(now), lane.serves()) {
-            (Standing::Silent, _) if lane.is_in_vain(now) => 0,
-            (Standing::Silent, _) if lane.is_silent(now) => lane.room().min(fair),
-            (_, None) if self.waiting[class.index()] * 2 >= share && self.contended => lane.room().min(fair),
-            (_, Some(serves)) if self.contended => fair.min(serves.max(lane.room())),
-            (Standing::Silent | Standing::Untried | Standing::Answering, _) => fair,
+    /// Records and bytes of `class` that may wait in `lane`.
+    fn cap<T: Item>(&self, lane: &Lane<T>, class: Class, now: Duration) -> (usize, usize) {
+        if lane.is_in_vain(now) {
+            return (0, 0);
         }
+        let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
+        let (records, bytes) = (class.share(self.max_records), class.share(self.max_bytes));
+        let waiting = self.waiting[class.index()];
+        let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
+        let scarce = waiting.0 * 2 >= records || waiting.1 * 2 >= bytes;
+        if !scarce || lanes == 1 && !self.contended {
+            return (most, usize::MAX);
+        }
+        let of_answers = if self.served > 0.0 { 1.5 * lane.served() / self.served } else { 0.0 };
+        let part = of_answers.max(0.5 / whole(lanes)).min(1.0);
+        let within = if self.contended { lane.served() / 2.0 * HORIZON.as_secs_f64() } else { f64::INFINITY };
+        (most.min(lane.room().max(part_of(records, part).min(floor(within)))), part_of(bytes, part))
     }
 
-    fn waits<T>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T) {
+    fn waits<T: Item>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T) {
+        let waiting = &mut self.waiting[class.index()];
+        *waiting = (waiting.0 + 1, waiting.1 + item.cost());
         lane.wait(class, item);
-        self.waiting[class.index()] += 1;
         if lane.waiting(class) == 1 {
             self.ready[class.index()].push_back(endpoint.clone());
         }
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts of records and bytes in memory are far below 2^53")]
+const fn whole(n: usize) -> f64 {
+    n as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast from floating point saturates, and nothing here is negative"
+)]
+const fn floor(n: f64) -> usize {
+    n as usize
+}
+
+fn part_of(n: usize, part: f64) -> usize {
+    floor(whole(n) * part)
+}
+
 impl<T: Item> Lanes<T> {
-    /// No lanes yet; at most `max_running` attempts at once and `max_records` records in memory, shared by class.
+    /// No lanes yet; at most `max_running` attempts at once, and `max_records` records of `max_bytes` in memory, shared by class.
     #[must_use]
-    pub fn new(max_running: usize, max_records: usize, circuit: CircuitSettings) -> Self {
-        let lines = Lines { ready: Default::default(), waiting: [0; 3], max_records, contended: false };
+    pub fn new(max_running: usize, max_records: usize, max_bytes: usize, circuit: CircuitSettings) -> Self {
+        let lines = Lines { ready: Default::default(), waiting: [(0, 0); 3], served: 0.0, max_records, max_bytes, contended: false };
         Self { lanes: HashMap::default(), slots: Slots::new(max_running), lines, circuit }
     }
 
@@ -187,7 +221,9 @@ impl<T: Item> Lanes<T> {
             let slot = lane.slot(now);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
         }
-        if lane.waiting(class) >= self.lines.cap(lane, class, now) {
+        let cap = self.lines.cap(lane, class, now);
+        let fits = lane.waiting(class) < cap.0 && lane.bytes(class).saturating_add(item.cost()) <= cap.1;
+        if !fits {
             let slot = lane.slot(lane.room_again(now));
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
@@ -199,7 +235,9 @@ impl<T: Item> Lanes<T> {
     pub fn ended(&mut self, endpoint: &Endpoint, ended: &Ended, now: Duration) -> Aftermath<T> {
         self.slots.freed(ended.class);
         let Some(lane) = self.lanes.get_mut(endpoint) else { return Aftermath { parked: Vec::new(), opened: false } };
+        let served = lane.served();
         let opened = lane.ended(ended, &self.circuit, now);
+        self.lines.served += lane.served() - served;
         let (from, to) = lane.recount(now);
         self.slots.recount(from, to);
         let parked = if opened { self.empty(endpoint) } else { Vec::new() };
@@ -223,7 +261,8 @@ impl<T: Item> Lanes<T> {
                     continue;
                 };
                 started(lane, &mut self.slots, from, &item, now);
-                self.lines.waiting[from.index()] -= 1;
+                let waiting = &mut self.lines.waiting[from.index()];
+                *waiting = (waiting.0.saturating_sub(1), waiting.1.saturating_sub(item.cost()));
                 let left = lane.waiting(from);
                 if left == 0 && from != class {
                     self.lines.ready[from.index()].retain(|e| *e != endpoint);
@@ -251,7 +290,7 @@ impl<T: Item> Lanes<T> {
         let again = lane.circuit().reopens().max(lane.paused(Duration::ZERO)).unwrap_or_default();
         let mut parked = Vec::new();
         for class in Class::ALL {
-            for item in lane.trim(class, 0) {
+            for item in lane.trim(class, (0, 0)) {
                 parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Closed });
             }
         }
@@ -306,9 +345,14 @@ impl<T: Item> Lanes<T> {
         }
     }
 
-    /// Forgets idle lanes.
+    /// Forgets idle lanes, and ages what the others answered. To be called each second.
     pub fn sweep(&mut self, now: Duration) {
         self.lanes.retain(|_, lane| !lane.is_idle(now));
+        self.lines.served = 0.0;
+        for lane in self.lanes.values_mut() {
+            lane.age();
+            self.lines.served += lane.served();
+        }
     }
 
     /// How many endpoints are known, by the state of their circuits.
@@ -325,10 +369,10 @@ impl<T: Item> Lanes<T> {
     fn recount(&mut self) {
         for class in Class::ALL {
             let lanes = &self.lanes;
-            let waiting = |e: &Endpoint| lanes.get(e).map_or(0, |lane| lane.waiting(class));
+            let waiting = |e: &Endpoint| lanes.get(e).map_or((0, 0), |lane| (lane.waiting(class), lane.bytes(class)));
             let ready = &mut self.lines.ready[class.index()];
-            ready.retain(|e| waiting(e) > 0);
-            self.lines.waiting[class.index()] = ready.iter().map(waiting).sum();
+            ready.retain(|e| waiting(e).0 > 0);
+            self.lines.waiting[class.index()] = ready.iter().map(waiting).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         }
     }
 }
@@ -353,6 +397,9 @@ mod tests {
         fn record(&self) -> u64 {
             u64::from(*self)
         }
+        fn cost(&self) -> usize {
+            1000
+        }
         fn by_schedule(&self) -> bool {
             *self >= 1_000_000
         }
@@ -374,7 +421,7 @@ mod tests {
     }
 
     fn lanes(max_running: usize, max_records: usize) -> Lanes<u32> {
-        let mut lanes = Lanes::new(max_running, max_records, CIRCUIT);
+        let mut lanes = Lanes::new(max_running, max_records, max_records * 100_000, CIRCUIT);
         lanes.set_contended(true);
         lanes
     }
@@ -442,35 +489,47 @@ mod tests {
     }
 
     #[test]
-    fn where_others_could_be_behind_it_a_lane_holds_what_it_serves_in_two_seconds() {
+    fn where_others_could_be_behind_it_a_lane_holds_what_it_answers_in_ten_seconds_once_memory_is_scarce() {
         let mut lanes = lanes(1000, 16_000);
-        proven(&mut lanes, "slow", 1000);
-        let waits = (1..500).filter(|n| fresh(&mut lanes, "slow", *n, NOW) == Offer::Waits).count();
-        assert_eq!(waits, 64, "32 at once, a second each");
-        proven(&mut lanes, "fast", 1);
-        let parks = (1..5000).filter(|n| matches!(fresh(&mut lanes, "fast", *n, NOW), Offer::Park(_))).count();
-        assert_eq!(parks, 0, "a fast one flows, and the budget stalls intake");
+        for n in 0..20 {
+            proven(&mut lanes, "slow", n);
+        }
+        let waits = (1..9000).filter(|n| fresh(&mut lanes, "slow", *n, NOW) == Offer::Waits).count();
+        assert_eq!(waits, 4800, "half of 60 % of 16,000");
+        assert_eq!(lanes.watch(after(500)).len(), 4700, "twenty answers of late are ten a second");
     }
 
     #[test]
-    fn beside_others_a_lane_holds_three_halves_of_an_equal_share() {
-        let mut lanes = lanes(10, 1000);
-        for name in ["a", "b", "c"] {
-            proven(&mut lanes, name, 1);
+    fn when_memory_is_scarce_it_goes_where_it_is_soon_free_again() {
+        let mut lanes = lanes(1000, 10_000);
+        (0..900).for_each(|_| proven(&mut lanes, "fast", 1));
+        (0..100).for_each(|_| proven(&mut lanes, "slow", 1));
+        for n in 0..3000 {
+            let _ = (fresh(&mut lanes, "slow", n, NOW), fresh(&mut lanes, "fast", n, NOW));
         }
-        for (n, name) in (0..).zip(["a", "b", "c"]) {
-            let _ = (fresh(&mut lanes, name, n, NOW), fresh(&mut lanes, name, n, NOW), fresh(&mut lanes, name, n, NOW));
+        let _ = lanes.watch(NOW);
+        let waiting = |name: &str| lanes.lanes[&endpoint(name)].waiting(Class::Fresh);
+        assert_eq!(waiting("slow"), 500, "a tenth of the answers: half of what a hundred answers of late serve in ten seconds");
+        assert!(waiting("fast") >= 2900, "{}", waiting("fast"));
+    }
+
+    #[test]
+    fn large_records_are_parked_by_their_bytes() {
+        let mut lanes = Lanes::new(1000, 16_000, 100_000, CIRCUIT);
+        lanes.set_contended(true);
+        proven(&mut lanes, "a", 1);
+        proven(&mut lanes, "b", 1);
+        for n in 0..100 {
+            let _ = (fresh(&mut lanes, "a", n, NOW), fresh(&mut lanes, "b", n, NOW));
         }
-        let taken = (0..1000).take_while(|n| fresh(&mut lanes, "a", *n, NOW) == Offer::Waits).count();
-        assert_eq!(taken + 1, 300, "600 records of the class, three lanes, 3/2 of 200");
+        assert!((30..=60).contains(&lanes.waiting().count()), "{} of 60 that fit", lanes.waiting().count());
     }
 
     #[test]
     fn what_is_parked_comes_back_one_after_the_other_at_the_lanes_pace() {
         let mut lanes = lanes(1000, 16_000);
         proven(&mut lanes, "slow", 1000);
-        while fresh(&mut lanes, "slow", 1, NOW) != Offer::Waits {}
-        while matches!(fresh(&mut lanes, "slow", 1, NOW), Offer::Waits) {}
+        while !matches!(fresh(&mut lanes, "slow", 1, NOW), Offer::Park(_)) {}
         let slots = park_slots((0..4).map(|n| fresh(&mut lanes, "slow", n, NOW)));
         let gaps: Vec<u64> = slots.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.iter().all(|gap| (31..=32).contains(gap)), "a second over 32: {slots:?}");

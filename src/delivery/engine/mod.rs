@@ -207,7 +207,7 @@ impl<C: Clock> Engine<C> {
     ) -> Self {
         metrics.set_in_flight_limit(settings.max_in_flight);
         let registry = snapshot.load_full();
-        let mut lanes = Lanes::new(settings.max_in_flight, settings.max_records(), settings.circuit);
+        let mut lanes = Lanes::new(settings.max_in_flight, settings.max_records(), settings.max_in_flight_bytes, settings.circuit);
         lanes.set_contended(registry.endpoints() > 1);
         Self {
             outage: Outage::new(clock.monotonic()),
