@@ -1,6 +1,6 @@
 /* Shifts the wall clock of the process that preloads it by the seconds in the file named by SHIFTED_CLOCK, which may change at any
- * time. The monotonic clock stays what it is. As when an operator sets
- * the clock, who waits until a moment of it waits until it shows that moment. */
+ * time. The monotonic clock stays what it is. As when an operator sets the clock, who waits until a moment of it waits until it shows
+ * that moment. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,13 +53,12 @@ int timespec_get(struct timespec *now, int base)
     return base == TIME_UTC && !clock_gettime(CLOCK_REALTIME, now) ? base : 0;
 }
 
+typedef int waiter(void *condition, void *mutex, const struct timespec *until);
+
 /* Waits until a moment of the shifted clock, also when that is shifted meanwhile, by looking at it now and then. */
-int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, const struct timespec *restrict until)
+static int wait_shifted(waiter *wait, int timed_out, void *condition, void *mutex, const struct timespec *until)
 {
-    static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
     struct timespec now;
-    if (!wait)
-        wait = (int (*)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *))dlsym(RTLD_NEXT, "pthread_cond_timedwait");
     /* A moment of the monotonic clock is a small number. */
     if (!shift || until->tv_sec < 1000000000)
         return wait(condition, mutex, until);
@@ -66,15 +66,25 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
         clock_gettime(CLOCK_REALTIME, &now);
         long long left = (until->tv_sec - now.tv_sec) * 1000000000LL + until->tv_nsec - now.tv_nsec;
         if (left <= 0)
-            return ETIMEDOUT;
+            return timed_out;
         long long look = left < 50000000LL ? left : 50000000LL;
         syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
         now.tv_sec += (now.tv_nsec + look) / 1000000000LL;
         now.tv_nsec = (now.tv_nsec + look) % 1000000000LL;
         int ended = wait(condition, mutex, &now);
-        if (ended != ETIMEDOUT)
+        if (ended != timed_out)
             return ended;
     }
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, const struct timespec *restrict until)
+{
+    return wait_shifted((waiter *)dlsym(RTLD_NEXT, "pthread_cond_timedwait"), ETIMEDOUT, condition, mutex, until);
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until)
+{
+    return wait_shifted((waiter *)dlsym(RTLD_NEXT, "cnd_timedwait"), thrd_timedout, condition, mutex, until);
 }
 
 time_t time(time_t *out)
