@@ -37,7 +37,7 @@ fn events_behind_a_flood_for_a_slow_endpoint_are_delivered_long_before_it_is_thr
 
 /// A flood whose receiver answers at once, beside an endpoint of another domain or alone.
 fn flows(name: &str, domains: &[&str]) {
-    const EVENTS: usize = 20_000;
+    const EVENTS: usize = 5_000;
     let (receiver, accepted) = accepting(|_, _| Answer::Status(200));
     let mut scene = Scene::new(name, 1);
     scene.log_level = "warn";
