@@ -10,8 +10,9 @@
 //! ```
 //!
 //! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
-//! the others. For an endpoint tried in vain, nothing; for one that is slower than ever, its waiting room. For the others nothing is limited
-//! as long as less than half of what the class may hold in memory waits. From then on a lane may hold
+//! the others. For an endpoint tried in vain, nothing. For the others nothing is limited as long as less than half of what the class may hold in
+//! memory waits. From then on a lane may hold
+//! - its waiting room, if its endpoint is slower than ever;
 //! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
 //! - where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
 //!
@@ -120,13 +121,13 @@ impl Lines {
         if lane.is_in_vain(now) {
             return (0, 0);
         }
-        let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
         let (records, bytes) = (class.share(self.max_records), class.share(self.max_bytes));
         let waiting = self.waiting[class.index()];
         let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
+        let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
         let scarce = waiting.0 * 2 >= records || waiting.1 * 2 >= bytes;
         if !scarce || lanes == 1 && !self.contended {
-            return (most, usize::MAX);
+            return (usize::MAX, usize::MAX);
         }
         let of_answers = if self.served > 0.0 { 1.5 * lane.served() / self.served } else { 0.0 };
         let part = of_answers.max(0.5 / whole(lanes)).min(1.0);
@@ -465,18 +466,28 @@ mod tests {
     }
 
     #[test]
-    fn little_waits_for_a_silent_endpoint_and_nothing_for_one_tried_in_vain() {
+    fn nothing_waits_for_an_endpoint_tried_in_vain() {
         let mut lanes = lanes(1000, 16_000);
-        for n in 0..20 {
+        for n in 0..10 {
             let _ = fresh(&mut lanes, "a", n, NOW);
         }
-        assert!(lanes.watch(after(900)).is_empty());
-        assert_eq!(lanes.watch(after(1000)).len(), 10, "two run, four times two may wait");
-        assert!(matches!(fresh(&mut lanes, "a", 20, after(1100)), Offer::Park(_)));
+        assert!(lanes.watch(after(19_000)).is_empty(), "silent, but there is memory enough");
         let _ = end(&mut lanes, "a", 0, Reply::TimedOut, NOW, after(20_000));
         let parked = lanes.watch(after(20_000));
         assert_eq!((parked.len(), lanes.waiting().count()), (8, 0));
         assert!(parked.iter().all(|p| p.cause == ParkCause::Full));
+        assert!(matches!(fresh(&mut lanes, "a", 10, after(20_001)), Offer::Park(_)));
+    }
+
+    #[test]
+    fn when_memory_is_scarce_a_silent_endpoint_has_its_waiting_room_only() {
+        let mut lanes = lanes(1000, 100);
+        lanes.set_contended(false);
+        for n in 0..50 {
+            let _ = (fresh(&mut lanes, "a", n, NOW), fresh(&mut lanes, "b", n, NOW));
+        }
+        let _ = lanes.watch(after(3000));
+        assert_eq!(lanes.waiting().count(), 16, "four times two, twice");
     }
 
     #[test]
