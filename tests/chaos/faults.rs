@@ -32,6 +32,13 @@ pub(crate) enum Fault {
     Site(Mood),
 }
 
+impl Fault {
+    /// Whether appends and commits may have had to wait.
+    pub(crate) fn is_of_the_broker(self) -> bool {
+        matches!(self, Self::BrokerKill | Self::BrokerFreeze)
+    }
+}
+
 /// Drawn first, in any order: short schedules hold these.
 const FIRST: [Fault; 5] = [Fault::Kill, Fault::BrokerKill, Fault::Site(Mood::Hangs), Fault::Roll, Fault::Site(Mood::Flaps)];
 const REST: [Fault; 15] = [
@@ -92,12 +99,12 @@ pub(crate) fn schedule(random: &mut fastrand::Rng, count: usize, time: Millis, s
 
 /// A fault as it happened; printed beside the history of a run that failed.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "fault and whom are for people: `Debug` reads them")]
 pub(crate) struct Happened {
     pub(crate) fault: Fault,
     pub(crate) from: Millis,
     pub(crate) to: Millis,
-    /// To which replica, broker or endpoint.
+    /// To which replica, broker or endpoint; for people.
+    #[expect(dead_code, reason = "`Debug` reads it")]
     pub(crate) whom: String,
 }
 

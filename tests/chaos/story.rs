@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Readings of the same clock in different processes, and what lies between an event and its note.
 const SLACK: Millis = 500;
+/// From the restart of a broker until what waited for it is appended, at most.
+const COMING_BACK: Millis = 20_000;
 /// From the end of a pause until a replica has heard that the group went on without it, at most.
 const HEARING: Millis = 5_000;
 
@@ -84,6 +86,8 @@ impl Story {
                 });
             }
         }
+        let of_broker = self.faults.iter().filter(|f| f.fault.is_of_the_broker());
+        let away: Vec<(Millis, Millis)> = of_broker.map(|f| (f.from, f.to.saturating_add(COMING_BACK))).collect();
         let zombies: BTreeSet<u32> = self.lives.iter().filter(|l| l.zombie().next().is_some()).map(|l| l.number).collect();
         let mut requests: HashMap<usize, Vec<&Seen>> = HashMap::new();
         for seen in &self.seen {
@@ -99,7 +103,10 @@ impl Story {
                 let since = |s: &&&Seen| before <= s.arrived || zombies.contains(&s.replica);
                 let attempts = requests.get(event).into_iter().flatten().filter(since).filter(|s| s.arrived <= append.at);
                 append.by = attempts.clone().map(|s| s.replica).collect();
-                append.asked = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min().unwrap_or(before).min(append.at);
+                let ended = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min();
+                // Without an attempt it was asked for when it was appended, unless the broker kept it waiting.
+                let waited = || away.iter().filter(|(from, to)| *from <= append.at && append.at <= *to).map(|(from, _)| before.max(*from)).min();
+                append.asked = ended.or_else(waited).unwrap_or(append.at).min(append.at);
                 before = append.at;
             }
         }
@@ -226,10 +233,12 @@ impl Story {
         for life in &self.lives {
             let mut expose = |cause: Cause, since: Millis, at: Millis| {
                 let (requests, from_requests) = self.exposed_requests(cause, life.number, (since, at), &taken_over);
-                let (appends, from_appends) = self.exposed_appends(life.number, since, at);
+                let (appends, from_appends) = self.exposed_appends(cause, life.number, (since, at));
+                // What a busy receiver read late was sent before the crash.
+                let at_ms = if cause == Cause::Crash { at + HEARING } else { at };
                 for (replica, only, from) in [(Some(life.number.to_string()), requests, from_requests), (None, appends, from_appends)] {
                     if !only.is_empty() {
-                        history.add(Fact::Exposure(Exposure { cause, replica, since_ms: from, at_ms: at, only }));
+                        history.add(Fact::Exposure(Exposure { cause, replica, since_ms: from, at_ms, only }));
                     }
                 }
             };
@@ -268,7 +277,7 @@ impl Story {
         taken_over: &HashMap<Place, Vec<(Millis, u32)>>,
     ) -> (BTreeSet<String>, Millis) {
         let (mut only, mut from) = (BTreeSet::new(), since);
-        for seen in self.seen.iter().filter(|s| s.replica == replica && s.arrived <= at) {
+        for seen in self.seen.iter().filter(|s| s.replica == replica && (s.arrived <= at || cause == Cause::Crash)) {
             let Some(event) = seen.event else { continue };
             let moved = || {
                 let by = self.read_from(event, seen.arrived).and_then(|(place, _)| taken_over.get(&place));
@@ -284,10 +293,12 @@ impl Story {
         (only, from)
     }
 
-    /// Events whose requeues `replica` may have asked for by then, and no commit spoke of.
-    fn exposed_appends(&self, replica: u32, since: Millis, at: Millis) -> (BTreeSet<String>, Millis) {
+    /// Events whose requeues `replica` may have asked for by then, and no commit spoke of. What it asked for is appended later too, unless
+    /// it crashed.
+    fn exposed_appends(&self, cause: Cause, replica: u32, (since, at): (Millis, Millis)) -> (BTreeSet<String>, Millis) {
         let (mut only, mut from) = (BTreeSet::new(), since);
-        let theirs = |a: &&Appended| a.asked <= at && (a.by.is_empty() || a.by.contains(&replica));
+        let in_time = |a: &Appended| a.asked <= at && (cause != Cause::Crash || a.at <= at + SLACK);
+        let theirs = |a: &&Appended| in_time(a) && (a.by.is_empty() || a.by.contains(&replica));
         for appended in self.appended.values().flatten().filter(theirs) {
             if appended.at > since || self.covered(appended.event, appended.at, appended.at) > since {
                 only.insert(id(appended.event));
