@@ -3,7 +3,7 @@
 use super::{Bench, ONE};
 use crate::daemon::{Daemon, Setup};
 use crate::harness::kafka::create_topic;
-use crate::measure::{PATIENCE, done};
+use crate::measure::{PATIENCE, done, next};
 use crate::receiver::{Receiver, Wanted};
 use crate::registry::registry;
 use crate::report::{Section, spread_of};
@@ -21,11 +21,15 @@ pub(super) fn measure(bench: &Bench<'_>) -> Section {
         let receiver = Receiver::start(&Wanted::all(count));
         let url = |_| format!("http://127.0.0.1:{}/callback", receiver.port);
         let setup = Setup::in_flight(registry(1, 1, url), bench.settings.in_flight);
-        let first = Daemon::start(&bench.broker, &topic, &setup);
+        let mut first = Daemon::start(&bench.broker, &topic, &setup);
         let mut standby = first.beside(&setup);
-        ONE.produce(&bench.broker, &topic, count);
-        first.kill();
-        let done = done(&receiver, &mut standby, PATIENCE);
+        let done = std::thread::scope(|scope| {
+            scope.spawn(|| ONE.produce(&bench.broker, &topic, count));
+            // A tenth has arrived.
+            next(&receiver, &mut first, PATIENCE);
+            first.kill();
+            done(&receiver, &mut standby, PATIENCE)
+        });
         standby.kill();
         eprintln!("  {} repeats, {:?} of silence", done.repeats, done.longest_gap);
         repeats.push(done.repeats as f64);

@@ -36,8 +36,10 @@ pub fn render(value: &Bytes, cuts: &Cuts, seal: Option<(i64, &str)>) -> Bytes {
     if cuts.0.is_empty() && seal.is_none() {
         return value.clone();
     }
-    // `,"t":` + 20 digits + `,"sign":"` + 32 hex digits + `"` is 67 bytes at most.
-    let mut body = Vec::with_capacity(value.len() + if seal.is_some() { 67 } else { 0 });
+    // Exact but for an object without members: what is left over would cost an allocation when the vector becomes `Bytes`.
+    let cut: usize = cuts.0.iter().map(Range::len).sum();
+    let added = seal.map_or(0, |(t, sign)| r#","t":,"sign":"""#.len() + decimal(t).len() + sign.len());
+    let mut body = Vec::with_capacity(value.len() - cut + added);
     let close = value.iter().rposition(|byte| *byte == b'}').unwrap_or(value.len());
     let mut from = 0;
     for cut in &cuts.0 {
