@@ -31,7 +31,7 @@ impl Events {
     pub(crate) const fn domain(self, number: u64) -> u64 {
         match self.hot {
             false => number % self.domains,
-            true if number % 10 != 0 => 0,
+            true if !number.is_multiple_of(10) => 0,
             true => 1 + number / 10 % (self.domains - 1),
         }
     }
