@@ -37,6 +37,9 @@ const PATIENCE: u32 = 4;
 /// An answer says something about the endpoint for so long (design §9).
 const ANSWER_COUNTS: Duration = Duration::from_secs(60);
 
+/// So long after its first answer a lane's answers say how many it answers in a second.
+const PACE_KNOWN: Duration = Duration::from_secs(4);
+
 /// The latency that is assumed before the first answer.
 const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 
@@ -110,9 +113,12 @@ pub struct Lane<T> {
     /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
     last_answer: Option<Duration>,
+    /// Since when it has been answering, for what its answers say about its pace.
+    first_answer: Option<Duration>,
     last_start: Duration,
-    /// The last attempt that ended had no answer.
-    in_vain: bool,
+    /// Attempts that ended without an answer since the last answer, and when the latest did.
+    in_vain: u32,
+    vain_end: Duration,
     latency: Option<Duration>,
     paused_until: Option<Duration>,
     rate_next: Duration,
@@ -140,8 +146,10 @@ impl<T: Item> Lane<T> {
             fresh_streak: 0,
             unanswered_since: None,
             last_answer: None,
+            first_answer: None,
             last_start: Duration::ZERO,
-            in_vain: false,
+            in_vain: 0,
+            vain_end: Duration::ZERO,
             latency: None,
             paused_until: None,
             rate_next: Duration::ZERO,
@@ -188,7 +196,8 @@ impl<T: Item> Lane<T> {
     /// Whether it was tried in vain. One attempt in vain among others that are answered does not make it so.
     #[must_use]
     pub fn is_in_vain(&self, now: Duration) -> bool {
-        self.in_vain && !self.last_answer.is_some_and(|at| now.saturating_sub(at) < self.patience())
+        let heard_lately = self.last_answer.is_some_and(|at| now.saturating_sub(at) < self.patience());
+        self.in_vain > 0 && !heard_lately
     }
 
     /// Whether the endpoint is silent.
@@ -261,15 +270,20 @@ impl<T: Item> Lane<T> {
                 return false;
             }
         };
-        self.in_vain = !answered;
         if answered {
+            self.in_vain = 0;
             self.last_answer = Some(now);
+            self.first_answer.get_or_insert(now);
             self.served += 1.0;
             self.unanswered_since = (self.running() > 0).then_some(now);
             let took = now.saturating_sub(ended.started);
             self.latency = Some(self.latency.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY));
-        } else if self.running() == 0 {
-            self.unanswered_since = None;
+        } else {
+            self.in_vain = self.in_vain.saturating_add(1);
+            self.vain_end = now;
+            if self.running() == 0 {
+                self.unanswered_since = None;
+            }
         }
         match ended.reply {
             Reply::Overloaded | Reply::TimedOut if ended.started >= self.halved => {
@@ -309,7 +323,7 @@ impl<T: Item> Lane<T> {
     /// Its failures were not its fault.
     pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
         self.circuit.forgive(settings, now);
-        self.in_vain = false;
+        self.in_vain = 0;
     }
 
     /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before.
@@ -318,11 +332,17 @@ impl<T: Item> Lane<T> {
         self.last_slot
     }
 
-    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, once it is known whether
-    /// what is outstanding was in vain, too.
+    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, after a pause as long as
+    /// its circuit's would be, and not before it is known whether what is outstanding was in vain, too.
     #[must_use]
-    pub fn room_again(&self, now: Duration) -> Duration {
-        if self.is_in_vain(now) && self.running() > 0 { self.silence_ends.max(now) } else { now }
+    pub fn room_again(&self, settings: &CircuitSettings, now: Duration) -> Duration {
+        if !self.is_in_vain(now) {
+            return now;
+        }
+        let doublings = self.in_vain.saturating_sub(1).min(16);
+        let pause = settings.pause.saturating_mul(1 << doublings).min(settings.max_pause);
+        let outstanding = if self.running() > 0 { self.silence_ends } else { Duration::ZERO };
+        now.max(self.vain_end + pause).max(outstanding)
     }
 
     /// The time from one start to the next at full speed: its latency over its limit, or what its rate allows.
@@ -330,6 +350,12 @@ impl<T: Item> Lane<T> {
         let by_latency = self.latency.unwrap_or(ASSUMED_LATENCY) / u32::try_from(self.terms.limit.max(1)).unwrap_or(u32::MAX);
         let by_rate = self.terms.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         by_latency.max(by_rate)
+    }
+
+    /// Whether its answers of late say how many it answers in a second: it has been answering for some seconds.
+    #[must_use]
+    pub fn knows_its_pace(&self, now: Duration) -> bool {
+        self.first_answer.is_some_and(|at| now.saturating_sub(at) >= PACE_KNOWN)
     }
 
     /// Answers of late, as a number that halves each second: about twice what it answers in one.
@@ -583,11 +609,15 @@ mod tests {
     fn a_record_parked_for_silence_comes_back_when_it_is_known_whether_it_was_in_vain() {
         let mut lane = lane(4, None);
         start(&mut lane, 0);
-        assert_eq!(lane.room_again(ms(1500)), ms(1500));
+        let again = |lane: &Lane<u32>, now| lane.room_again(&CIRCUIT, ms(now)).as_millis();
+        assert_eq!(again(&lane, 1500), 1500);
         let _ = end(&mut lane, 0, Reply::TimedOut, 0, 20_000);
-        assert_eq!(lane.room_again(ms(20_000)), ms(20_000));
+        assert_eq!(again(&lane, 20_000), 25_000);
         start(&mut lane, 20_001);
-        assert_eq!(lane.room_again(ms(20_002)), ms(40_001));
+        assert_eq!(again(&lane, 20_002), 40_001);
+        let _ = end(&mut lane, 0, Reply::Broken, 20_001, 20_003);
+        assert_eq!(again(&lane, 20_004), 30_003, "nothing is outstanding, and the second pause is ten seconds");
+        assert_eq!(again(&lane, 50_000), 50_000);
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Story {
                 append.by = attempts.clone().map(|s| s.replica).collect();
                 let ended = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min();
                 // Without an attempt it was asked for when it was appended, unless the broker kept it waiting.
-                let waited = || away.iter().filter(|(from, to)| *from <= append.at && append.at <= *to).map(|(from, _)| before.max(*from)).min();
+                let waited =
+                    || away.iter().filter(|(from, to)| *from <= append.at && append.at <= *to).map(|(from, _)| before.max(*from)).min();
                 append.asked = ended.or_else(waited).unwrap_or(append.at).min(append.at);
                 before = append.at;
             }

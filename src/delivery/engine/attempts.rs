@@ -122,9 +122,8 @@ impl<C: Clock> Engine<C> {
         let now = self.clock.trusted_now();
         let mark = OutcomeMark::of(outcome);
         let verdict = verdict::judge(policy, outcome, now);
-        chain.attempted(started, now, mark);
         debug!(
-            event_id = %chain.id, domain = chain.domain.as_ref().map(DomainName::as_str), attempt = chain.attempts,
+            event_id = %chain.id, domain = chain.domain.as_ref().map(DomainName::as_str), attempt = chain.attempts + 1,
             outcome = %mark, duration_ms = took.as_millis(), topic = %ticket.assignment.topic,
             partition = ticket.assignment.partition, offset = ticket.offset, "attempt"
         );
@@ -139,6 +138,7 @@ impl<C: Clock> Engine<C> {
         if ticket.assignment.phase() == Phase::Fenced {
             return self.give_back(ticket, Returned::Unsettled);
         }
+        chain.attempted(started, now, mark);
         let pause = match verdict {
             Verdict::Retry { pause } => pause,
             Verdict::Delivered | Verdict::Rejected => {
