@@ -72,6 +72,17 @@ impl<C: Clock> Engine<C> {
     }
 
     pub(super) fn sort(&mut self, ticket: Ticket, record: Record, chain: Chain) {
+        if let Some(callback) = self.sorted(ticket, record, chain) {
+            self.offer(callback);
+        }
+    }
+
+    /// The callback that is due for a record, by the registry of now. Does what else is to be done with it.
+    pub(super) fn sorted(&mut self, ticket: Ticket, record: Record, chain: Chain) -> Option<Box<Callback>> {
+        if ticket.assignment.phase() != Phase::Active {
+            self.give_back(ticket, Returned::Unsettled);
+            return None;
+        }
         let sane_now = self.clock.is_sane().then(|| self.clock.now());
         let settings = &self.settings;
         let sorted = catch_unwind(AssertUnwindSafe(|| {
@@ -96,7 +107,7 @@ impl<C: Clock> Engine<C> {
                     url: call.url,
                     mixed_regions: call.mixed_regions,
                 };
-                self.offer(Box::new(callback));
+                return Some(Box::new(callback));
             }
             Ok(Sorted::Skip { domain, rule }) => {
                 info!(event_id = %chain.id, %domain, origin = %chain.origin, rule = rule.as_str(), "skipped");
@@ -118,6 +129,7 @@ impl<C: Clock> Engine<C> {
             }
             Err(_) => self.fault(ticket, &record, |_| chain),
         }
+        None
     }
 
     pub(super) fn log_suspended(&mut self, domain: Option<&DomainName>) {
@@ -130,7 +142,7 @@ impl<C: Clock> Engine<C> {
     }
 
     pub(super) fn offer(&mut self, callback: Box<Callback>) {
-        if self.outage.is_presumed() && !(callback.chain.attempts == 0 && self.outage.spares(callback.host())) {
+        if !self.goes_all_the_same(&callback) {
             return self.withhold(callback);
         }
         let now = self.clock.monotonic();
@@ -151,6 +163,9 @@ impl<C: Clock> Engine<C> {
     /// Into a tier until its slot; not before the smallest tier has turned.
     pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
         let Callback { ticket, record, chain, .. } = *parked.item;
+        if ticket.assignment.phase() != Phase::Active {
+            return self.give_back(ticket, Returned::Unsettled);
+        }
         if mutant::active(Mutant::SkipOnFullLane) {
             return self.give_back(ticket, Returned::Settled(Settlement::skipped(Skip::NoUrl)));
         }

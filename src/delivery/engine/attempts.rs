@@ -39,10 +39,13 @@ fn reply(policy: &Policy, outcome: &Outcome) -> Reply {
 impl<C: Clock> Engine<C> {
     pub(super) fn start_waiting(&mut self) {
         let now = self.clock.monotonic();
-        while self.drain_deadline.is_none() && !self.outage.is_presumed() {
+        while self.drain_deadline.is_none() {
             let Some(callback) = self.lanes.next(now) else { break };
-            if callback.ticket.assignment.phase() == Phase::Active {
+            if callback.ticket.assignment.phase() == Phase::Active && self.goes_all_the_same(&callback) {
                 self.start(callback);
+            } else if callback.ticket.assignment.phase() == Phase::Active {
+                self.free_place(&callback, Reply::Nothing, Duration::ZERO);
+                self.withhold(callback);
             } else {
                 self.free_place(&callback, Reply::Nothing, Duration::ZERO);
                 self.give_back(callback.ticket, Returned::Unsettled);

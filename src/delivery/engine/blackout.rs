@@ -1,19 +1,32 @@
 //! While an outage of our own is presumed: who is withheld, what goes out as a probe, and how it ends.
 //!
 //! Failures return uncounted. One record for each host stays at hand as a probe, up to [`MAX_PROBES`]; the others go into the smallest tier.
-//! Intake rests as soon as there is a probe, never before: without one nothing would ever be heard again.
+//! Intake rests as soon as there is a probe, never before: without one nothing would ever be heard again. Now and then one class takes a
+//! [`Breath`]: should it be only some hosts that are dark, the record of another is the answer that ends it.
 
 use super::Engine;
 use crate::delivery::attempt::Callback;
-use crate::delivery::handover::{Phase, Returned, ToIntake};
+use crate::delivery::handover::{Intake, Phase, Returned, ToIntake};
 use crate::delivery::outage::{self, Change};
 use crate::delivery::ports::Clock;
+use crate::domain::class::Class;
 use crate::domain::requeue::RequeueReason;
 use crate::domain::verdict::Outcome;
+use std::time::Duration;
 use tracing::{error, info};
 
 /// Records at hand as probes.
 const MAX_PROBES: usize = 64;
+/// Between breaths.
+const BREATH_PAUSE: Duration = Duration::from_secs(10);
+
+/// Classes take turns to be read in spite of the rest, each until a batch of it comes or the next one's turn.
+#[derive(Debug, Default)]
+pub(super) struct Breath {
+    of: Option<Class>,
+    taken: usize,
+    next: Duration,
+}
 
 impl<C: Clock> Engine<C> {
     /// Tells the outage what came of an attempt. True when the failure is not to be counted.
@@ -33,10 +46,12 @@ impl<C: Clock> Engine<C> {
                     "no attempt got any answer for 30 s, at hosts of several accounts that answered lately: presuming an outage of our own; intake rests, failures are not counted, probes go out"
                 );
                 self.metrics.set_own_outage(true);
+                self.breath.next = self.clock.monotonic() + BREATH_PAUSE;
             }
             Change::Over => {
                 info!("a receiver answers: our own outage is over, attempts come back little by little");
                 self.metrics.set_own_outage(false);
+                self.breath.of = None;
                 self.lanes.restart(self.clock.monotonic());
                 for callback in std::mem::take(&mut self.probes) {
                     let Callback { ticket, record, chain, .. } = *callback;
@@ -49,12 +64,32 @@ impl<C: Clock> Engine<C> {
 
     /// Tells intake to rest or to go on, when that has changed.
     pub(super) fn rest(&mut self) {
-        let rest = self.outage.is_presumed() && (!self.probes.is_empty() || self.lanes.running() > 0);
-        if rest != self.resting {
-            self.resting = rest;
-            for intake in &self.intakes {
-                let _ = intake.send(ToIntake::Rest(rest));
+        let all_rest = self.outage.is_presumed() && (!self.probes.is_empty() || self.lanes.running() > 0);
+        for class in Class::ALL {
+            let rest = all_rest && self.breath.of != Some(class);
+            if rest != self.resting[class.index()] {
+                self.resting[class.index()] = rest;
+                let _ = self.intakes[class.index()].send(ToIntake::Rest(rest));
             }
+        }
+    }
+
+    /// Once more for what has changed since: the last probe may have gone to a tier or back to its partition, and it may be time for a breath.
+    pub(super) fn look_at_rest(&mut self) {
+        let now = self.clock.monotonic();
+        if self.outage.is_presumed() && now >= self.breath.next {
+            self.breath.of = Class::ALL.get(self.breath.taken % Class::ALL.len()).copied();
+            self.breath.taken += 1;
+            self.breath.next = now + BREATH_PAUSE;
+        }
+        self.rest();
+    }
+
+    /// Records came: if of the class that took a breath, that is over.
+    pub(super) fn breathed(&mut self, intakes: &[Intake]) {
+        if self.breath.of.is_some() && intakes.iter().any(|intake| Some(intake.ticket.assignment.class) == self.breath.of) {
+            self.breath.of = None;
+            self.rest();
         }
     }
 
@@ -72,13 +107,21 @@ impl<C: Clock> Engine<C> {
         self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
     }
 
+    /// What waits is not started while an outage is presumed, but for a first attempt to a host that does not fail.
+    pub(super) fn goes_all_the_same(&self, callback: &Callback) -> bool {
+        !self.outage.is_presumed() || callback.chain.attempts == 0 && self.outage.spares(callback.host())
+    }
+
     /// Sends a probe if it is time for one.
     pub(super) fn probe(&mut self) {
         let now = self.clock.monotonic();
         if self.drain_deadline.is_some() || !self.outage.is_presumed() || self.probes.is_empty() || !self.outage.may_probe(now) {
             return;
         }
-        if let Some(callback) = self.probes.pop_front() {
+        let Some(probe) = self.probes.pop_front() else { return };
+        let Callback { ticket, record, chain, .. } = *probe;
+        // An attempt goes by the URL and the keys of now.
+        if let Some(callback) = self.sorted(ticket, record, chain) {
             let endpoint = callback.url.endpoint.clone();
             let terms = self.terms(&endpoint);
             self.lanes.force(&endpoint, callback.ticket.assignment.class, terms, &callback, now);

@@ -16,6 +16,7 @@ mod attempts;
 mod blackout;
 mod settling;
 
+use self::blackout::Breath;
 use super::attempt::{self, Callback};
 use super::handover::{Phase, Return, Ticket, ToEngine, ToIntake};
 use super::lanes::Lanes;
@@ -181,8 +182,9 @@ struct Engine<C> {
     outage: Outage,
     /// Records at hand to probe with while an outage of our own is presumed.
     probes: VecDeque<Box<Callback>>,
-    /// What intake was told last.
-    resting: bool,
+    /// What intake was told last, by class.
+    resting: [bool; 3],
+    breath: Breath,
     /// By due time, and a number that tells those of one instant apart.
     holds: BTreeMap<(UnixMillis, u64), Hold>,
     hold_bytes: usize,
@@ -218,7 +220,8 @@ impl<C: Clock> Engine<C> {
             intakes,
             lanes,
             probes: VecDeque::new(),
-            resting: false,
+            resting: [false; 3],
+            breath: Breath::default(),
             holds: BTreeMap::new(),
             hold_bytes: 0,
             next_hold: 0,
@@ -238,6 +241,7 @@ impl<C: Clock> Engine<C> {
         match message {
             ToEngine::Batch(intakes) => {
                 self.renew_registry();
+                self.breathed(&intakes);
                 for intake in intakes {
                     self.take_in(intake);
                 }
@@ -266,6 +270,7 @@ impl<C: Clock> Engine<C> {
             }
         }
         self.probe();
+        self.look_at_rest();
         let sweep = self.ticks.is_multiple_of(TICKS_PER_SWEEP);
         if sweep {
             self.lanes.sweep(now);

@@ -148,6 +148,31 @@ fn a_result_that_comes_after_the_fence_is_neither_settled_nor_requeued() {
 }
 
 #[test]
+fn what_is_no_longer_ours_is_neither_attempted_nor_requeued_though_nobody_has_said_so_yet() {
+    let mut world = World::new(registry(&["shop", "fails"], "cb"));
+    world.settings.circuit.failures = 1;
+    let source = World::assignment(Class::Fresh, "source");
+    let tier = World::assignment(Class::Retry, "callbackd.retry.5s");
+    // One is held in memory for three seconds; twenty-one wait for an endpoint whose circuit opens after one.
+    let due = (name::DUE_MS, EPOCH.plus(secs(3)).0.to_string());
+    world.hand_over(&tier, vec![record("callbackd.retry.5s", 0, EPOCH, &event("shop"), std::slice::from_ref(&due))]);
+    world.hand_over(&source, (0..22).map(|n| fresh(n, "fails")).collect());
+    let fenced = [source.clone(), tier.clone()];
+    let _ = world.run(
+        secs(4),
+        |_, _| (secs(1), status(500)),
+        |w| {
+            if w.clock_passed(Duration::from_millis(500)) {
+                fenced.iter().for_each(|one| one.advance(Phase::Fenced));
+            }
+        },
+    );
+    assert!(world.appended.borrow().is_empty(), "{} appended", world.appended.borrow().len());
+    let unsettled = world.returned.iter().filter(|r| matches!(r.returned, Returned::Unsettled)).count();
+    assert_eq!((world.requests.borrow().len(), unsettled), (1, 23));
+}
+
+#[test]
 fn a_drain_gives_back_what_waits_at_once_and_cuts_what_runs_at_its_deadline() {
     let mut world = World::new(registry(&["shop", "hangs"], "cb"));
     world.settings.endpoint_concurrency = 1;

@@ -2,5 +2,6 @@
 
 mod engine_settles_everything;
 mod intake_never_stalls;
+mod own_outage;
 mod sick_endpoints;
 mod simulated;

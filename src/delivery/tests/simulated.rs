@@ -236,8 +236,8 @@ pub(super) struct World {
     senders: Option<[Sender<ToIntake>; 3]>,
     from_engine: [Receiver<ToIntake>; 3],
     pub(super) returned: Vec<Return>,
-    /// When intake was told to rest, and to go on.
-    rested: Vec<(Duration, bool)>,
+    /// When which class was told to rest, and to go on.
+    rested: Vec<(Duration, usize, bool)>,
 }
 
 impl World {
@@ -271,17 +271,18 @@ impl World {
         self.tell(ToEngine::Batch(records.into_iter().map(|record| Intake { ticket: ticket(&record), record }).collect()));
     }
 
-    /// Whether intake is told to rest.
-    pub(super) fn rests(&self) -> bool {
-        self.rested.last().is_some_and(|(_, rest)| *rest)
+    /// Whether intake of `class` is told to rest.
+    pub(super) fn rests(&self, class: Class) -> bool {
+        self.rested.iter().rev().find(|(_, of, _)| *of == class.index()).is_some_and(|(_, _, rest)| *rest)
     }
 
-    /// When intake was told to rest, and when to go on, if that was once.
+    /// When fresh intake was told to rest first, and when to go on last. It was told in turns.
     pub(super) fn rested(&self) -> (Duration, Duration) {
-        let times: Vec<_> = self.rested.chunks(3).map(|of_classes| of_classes[0]).collect();
+        let times: Vec<_> = self.rested.iter().filter(|(_, class, _)| *class == Class::Fresh.index()).collect();
+        assert!(times.iter().enumerate().all(|(n, (_, _, rest))| *rest == n.is_multiple_of(2)), "{times:?}");
         match times[..] {
-            [(begun, true), (over, false)] => (begun, over),
-            _ => panic!("not once: {times:?}"),
+            [(begun, _, true), .., (over, _, false)] => (*begun, *over),
+            _ => panic!("not begun and over: {times:?}"),
         }
     }
 
@@ -331,11 +332,11 @@ impl World {
             if let Poll::Ready(drained) = engine.as_mut().poll(&mut context) {
                 return Some(drained);
             }
-            for inbox in &self.from_engine {
+            for (class, inbox) in self.from_engine.iter().enumerate() {
                 for message in inbox.try_iter() {
                     match message {
                         ToIntake::Returns(returns) => self.returned.extend(returns),
-                        ToIntake::Rest(rest) => self.rested.push((self.clock.timeline_now(), rest)),
+                        ToIntake::Rest(rest) => self.rested.push((self.clock.timeline_now(), class, rest)),
                         ToIntake::Drain => {}
                         ToIntake::Leave => self.to_engine = None,
                     }
