@@ -138,6 +138,15 @@ impl Circuit {
         }
     }
 
+    /// It may be probed, and there is no slot for that: it stays open for the same pause again, and what waits comes back behind it.
+    pub fn postpone(&mut self, now: Duration) {
+        if let State::Open { reopens, pause, probe: None } = &mut self.0
+            && *reopens <= now
+        {
+            *reopens = now + *pause;
+        }
+    }
+
     /// The attempt of `record` said nothing about the endpoint: if it was the probe, another may go.
     pub fn unprobed(&mut self, record: u64) {
         if let State::Open { probe, .. } = &mut self.0

@@ -16,7 +16,7 @@
 
 use super::circuit::{Admission, Circuit, CircuitSettings};
 use super::lanes::Item;
-use super::slots::Standing;
+use super::slots::{Standing, Unanswered};
 use crate::domain::class::Class;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +34,9 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 /// So many times its usual latency an endpoint may take before it counts as silent.
 const PATIENCE: u32 = 4;
 
+/// For so long records wait for the first answer, or the next one, while memory is scarce.
+const STUCK: Duration = Duration::from_secs(2);
+
 /// An answer says something about the endpoint for so long (design §9).
 const ANSWER_COUNTS: Duration = Duration::from_secs(60);
 
@@ -46,7 +49,8 @@ const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 /// The weight of the latest latency in the mean is one in so many.
 const LATENCY_MEMORY: u32 = 8;
 
-/// After so many fresh starts in a row a returning record that waits goes first: at least one in four.
+/// After so many fresh starts in a row a returning record that waits goes first: at least one in four. So does a replayed one after so many
+/// retries.
 const FRESH_STREAK: u32 = 3;
 
 /// Attempts that a rate may save up while idle, as time: a burst of what the rate allows in 100 ms.
@@ -109,7 +113,8 @@ pub struct Lane<T> {
     bytes: [usize; 3],
     /// Answers of late: halved each second.
     served: f64,
-    fresh_streak: u32,
+    /// Starts of other classes since the last one of each.
+    passed: [u32; 3],
     /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
     last_answer: Option<Duration>,
@@ -119,7 +124,13 @@ pub struct Lane<T> {
     /// Attempts that ended without an answer since the last answer, and when the latest did.
     in_vain: u32,
     vain_end: Duration,
+    /// The only one of those was a connection that broke, of an endpoint that answered lately: that says nothing yet.
+    excused: bool,
+    /// Since when records have wanted an answer of it, and there was none.
+    wants: Option<Duration>,
     latency: Option<Duration>,
+    /// The same of what it took or refused for good: by that its pace is told, not by how fast or slowly it fails.
+    service: Option<Duration>,
     paused_until: Option<Duration>,
     rate_next: Duration,
     /// The latest slot that was given to a parked record.
@@ -128,7 +139,7 @@ pub struct Lane<T> {
     silence_ends: Duration,
     circuit: Circuit,
     /// Attempts that `slots` counts as unanswered.
-    counted: [usize; 3],
+    counted: Unanswered,
 }
 
 impl<T: Item> Lane<T> {
@@ -143,20 +154,23 @@ impl<T: Item> Lane<T> {
             waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             bytes: [0; 3],
             served: 0.0,
-            fresh_streak: 0,
+            passed: [0; 3],
             unanswered_since: None,
             last_answer: None,
             first_answer: None,
             last_start: Duration::ZERO,
             in_vain: 0,
             vain_end: Duration::ZERO,
+            excused: false,
+            wants: None,
             latency: None,
+            service: None,
             paused_until: None,
             rate_next: Duration::ZERO,
             last_slot: Duration::ZERO,
             silence_ends: Duration::ZERO,
             circuit: Circuit::new(),
-            counted: [0; 3],
+            counted: Unanswered::default(),
         }
     }
 
@@ -197,7 +211,7 @@ impl<T: Item> Lane<T> {
     #[must_use]
     pub fn is_in_vain(&self, now: Duration) -> bool {
         let heard_lately = self.last_answer.is_some_and(|at| now.saturating_sub(at) < self.patience());
-        self.in_vain > 0 && !heard_lately
+        self.in_vain > 0 && !self.excused && !heard_lately
     }
 
     /// Whether the endpoint is silent.
@@ -209,7 +223,10 @@ impl<T: Item> Lane<T> {
     /// What its answers so far say.
     #[must_use]
     pub fn standing(&self, now: Duration) -> Standing {
-        if self.is_silent(now) {
+        if self.is_in_vain(now) {
+            return Standing::InVain;
+        }
+        if self.is_overdue(now) {
             return Standing::Silent;
         }
         match self.last_answer {
@@ -220,10 +237,11 @@ impl<T: Item> Lane<T> {
     }
 
     /// What [`super::slots::Slots`] is to count as unanswered of this lane: before, and now.
-    pub fn recount(&mut self, now: Duration) -> ([usize; 3], [usize; 3]) {
+    pub fn recount(&mut self, now: Duration) -> (Unanswered, Unanswered) {
         let unanswered = match self.standing(now) {
-            Standing::Answering => [0; 3],
-            Standing::Untried | Standing::Silent => self.running,
+            Standing::Answering => Unanswered::default(),
+            Standing::Untried | Standing::Silent => Unanswered { attempts: self.running, in_vain: false },
+            Standing::InVain => Unanswered { attempts: self.running, in_vain: true },
         };
         (std::mem::replace(&mut self.counted, unanswered), unanswered)
     }
@@ -242,6 +260,12 @@ impl<T: Item> Lane<T> {
     /// `record` starts as the probe of its circuit; [`Self::started`] must follow.
     pub const fn probe(&mut self, record: u64) {
         self.circuit.probe(record);
+    }
+
+    /// A probe finds no slot: when its circuit reopens now.
+    pub fn postpone(&mut self, now: Duration) -> Duration {
+        self.circuit.postpone(now);
+        self.circuit.reopens().unwrap_or(now)
     }
 
     /// An attempt starts, which will have timed out after `timeout`.
@@ -273,12 +297,18 @@ impl<T: Item> Lane<T> {
         if answered {
             self.in_vain = 0;
             self.last_answer = Some(now);
+            self.wants = None;
             self.first_answer.get_or_insert(now);
             self.served += 1.0;
             self.unanswered_since = (self.running() > 0).then_some(now);
             let took = now.saturating_sub(ended.started);
-            self.latency = Some(self.latency.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY));
+            self.latency = mean_with(self.latency, took);
+            if matches!(ended.reply, Reply::Accepted | Reply::Rejected) {
+                self.service = mean_with(self.service, took);
+            }
         } else {
+            let lately = self.last_answer.is_some_and(|at| now.saturating_sub(at) < ANSWER_COUNTS);
+            self.excused = self.in_vain == 0 && lately && ended.reply == Reply::Broken;
             self.in_vain = self.in_vain.saturating_add(1);
             self.vain_end = now;
             if self.running() == 0 {
@@ -345,9 +375,9 @@ impl<T: Item> Lane<T> {
         now.max(self.vain_end + pause).max(outstanding)
     }
 
-    /// The time from one start to the next at full speed: its latency over its limit, or what its rate allows.
+    /// The time from one start to the next at full speed: how long it takes to serve one over its limit, or what its rate allows.
     fn pace(&self) -> Duration {
-        let by_latency = self.latency.unwrap_or(ASSUMED_LATENCY) / u32::try_from(self.terms.limit.max(1)).unwrap_or(u32::MAX);
+        let by_latency = self.service.unwrap_or(ASSUMED_LATENCY) / u32::try_from(self.terms.limit.max(1)).unwrap_or(u32::MAX);
         let by_rate = self.terms.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         by_latency.max(by_rate)
     }
@@ -399,8 +429,15 @@ impl<T: Item> Lane<T> {
         self.bytes[class.index()]
     }
 
+    /// Whether its records have waited for any answer for longer than what waits should.
+    #[must_use]
+    pub fn is_stuck(&self, now: Duration) -> bool {
+        self.wants.is_some_and(|since| now.saturating_sub(since) >= STUCK.max(self.patience()))
+    }
+
     /// Puts `item` at the end of the line.
-    pub fn wait(&mut self, class: Class, item: T) {
+    pub fn wait(&mut self, class: Class, item: T, now: Duration) {
+        self.wants.get_or_insert(now);
         self.bytes[class.index()] += item.cost();
         self.waiting[class.index()].push_back(item);
     }
@@ -411,15 +448,25 @@ impl<T: Item> Lane<T> {
 
     /// Takes the next of `class`, or a returning record when those have let enough fresh ones pass and `may_return` allows its class.
     pub fn next(&mut self, class: Class, may_return: impl Fn(Class) -> bool) -> Option<(Class, T)> {
-        let mut class = class;
-        if class == Class::Fresh && self.fresh_streak >= FRESH_STREAK {
-            let returning = [Class::Retry, Class::Replay].into_iter().find(|c| self.waiting(*c) > 0 && may_return(*c));
-            class = returning.unwrap_or(class);
-        }
+        let returning = match class {
+            Class::Fresh if self.fresh_streak() >= FRESH_STREAK => &[Class::Replay, Class::Retry][..],
+            Class::Retry if self.passed[Class::Replay.index()] >= FRESH_STREAK => &[Class::Replay],
+            Class::Fresh | Class::Retry | Class::Replay => &[],
+        };
+        let waits_longest = returning.iter().filter(|c| self.waiting(**c) > 0 && may_return(**c)).max_by_key(|c| self.passed[c.index()]);
+        let class = waits_longest.copied().unwrap_or(class);
         let item = self.waiting[class.index()].pop_front()?;
         self.gone(class, &item);
-        self.fresh_streak = if class == Class::Fresh { self.fresh_streak + 1 } else { 0 };
+        for other in Class::ALL {
+            let passed = &mut self.passed[other.index()];
+            *passed = if other == class { 0 } else { passed.saturating_add(1) };
+        }
         Some((class, item))
+    }
+
+    /// Fresh starts since a returning record started.
+    fn fresh_streak(&self) -> u32 {
+        self.passed[Class::Retry.index()].min(self.passed[Class::Replay.index()])
     }
 
     /// Takes the youngest of `class` as long as more wait than `keep` allows: so many records, so many bytes.
@@ -456,13 +503,18 @@ impl<T: Item> Lane<T> {
             && !ahead(self.rate_next)
             && !ahead(self.last_slot)
             && !self.circuit.reopens().is_some_and(ahead)
-            && now.saturating_sub(self.last_start) >= FORGOTTEN
+            && now.saturating_sub(self.last_start.max(self.circuit.reopens().unwrap_or_default())) >= FORGOTTEN
     }
 
     /// Every waiting item.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.waiting.iter().flatten()
     }
+}
+
+/// The mean with one more.
+fn mean_with(mean: Option<Duration>, took: Duration) -> Option<Duration> {
+    Some(mean.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY))
 }
 
 #[cfg(test)]
@@ -546,16 +598,63 @@ mod tests {
 
     #[test]
     fn one_that_ends_without_an_answer_makes_it_silent_unless_it_was_heard_lately() {
-        for (answered_at, silent) in [(None, true), (Some(5000), true), (Some(7500), false)] {
+        for (answered_at, reply, silent) in [
+            (None, Reply::Broken, true),
+            (Some(5000), Reply::TimedOut, true),
+            (Some(5000), Reply::Broken, false),
+            (Some(7500), Reply::TimedOut, false),
+        ] {
             let mut lane = lane(4, None);
             if let Some(at) = answered_at {
                 start(&mut lane, at - 10);
                 let _ = end(&mut lane, 0, Reply::Failed, at - 10, at);
             }
             start(&mut lane, 9990);
-            let _ = end(&mut lane, 1, Reply::Broken, 9990, 10_000);
-            assert_eq!(lane.is_silent(ms(10_000)), silent, "{answered_at:?}");
+            let _ = end(&mut lane, 1, reply, 9990, 10_000);
+            assert_eq!(lane.is_silent(ms(10_000)), silent, "{answered_at:?} {reply:?}");
         }
+    }
+
+    #[test]
+    fn one_broken_connection_among_answers_says_nothing_and_two_in_a_row_do() {
+        let mut lane = lane(4, None);
+        let mut standings = Vec::new();
+        for (at, reply) in [(10, Reply::Accepted), (20, Reply::Broken), (30, Reply::Accepted), (40, Reply::Broken), (50, Reply::Broken)] {
+            start(&mut lane, at * 1000);
+            let _ = end(&mut lane, at, reply, at * 1000, at * 1000 + 5);
+            standings.push(lane.standing(ms(at * 1000 + 5)));
+        }
+        assert_eq!(standings, [[Standing::Answering; 4].as_slice(), &[Standing::InVain]].concat());
+    }
+
+    #[test]
+    fn its_pace_is_told_by_what_it_serves_and_not_by_how_it_fails() {
+        let mut lane = lane(10, None);
+        for (record, took) in [(0, 10_000), (1, 1), (2, 10_000)] {
+            start(&mut lane, 0);
+            let _ = end(&mut lane, record, Reply::Failed, 0, took);
+        }
+        assert_eq!([lane.slot(ms(50_000)), lane.slot(ms(50_000))], [ms(50_000), ms(50_010)], "assumed, before the first");
+        start(&mut lane, 20_000);
+        let _ = end(&mut lane, 3, Reply::Accepted, 20_000, 22_000);
+        assert_eq!(lane.slot(ms(50_000)), ms(50_210), "two seconds over ten");
+    }
+
+    #[test]
+    fn a_replayed_record_has_its_turn_beside_retries_without_end() {
+        let mut lane = lane(1, None);
+        for n in 0..9 {
+            lane.wait(Class::Retry, 100 + n, ms(0));
+        }
+        lane.wait(Class::Replay, 200, ms(0));
+        let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Retry, |_| true).map(|(_, n)| n)).take(5).collect();
+        assert_eq!(order, [100, 101, 102, 200, 103]);
+        for n in 0..30 {
+            lane.wait(Class::Fresh, n, ms(0));
+        }
+        lane.wait(Class::Replay, 201, ms(0));
+        let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Fresh, |_| true).map(|(_, n)| n)).take(12).collect();
+        assert!(order.contains(&201) && order.contains(&104), "{order:?}");
     }
 
     #[test]
@@ -564,9 +663,10 @@ mod tests {
         assert_eq!(lane.standing(ms(0)), Standing::Untried);
         start(&mut lane, 0);
         assert_eq!(lane.standing(ms(1)), Standing::Silent, "tried, and no answer yet");
-        assert_eq!(lane.recount(ms(1)), ([0; 3], [1, 0, 0]));
+        let one = Unanswered { attempts: [1, 0, 0], in_vain: false };
+        assert_eq!(lane.recount(ms(1)), (Unanswered::default(), one));
         let _ = end(&mut lane, 0, Reply::Failed, 0, 10);
-        assert_eq!((lane.standing(ms(10)), lane.recount(ms(10))), (Standing::Answering, ([1, 0, 0], [0; 3])));
+        assert_eq!((lane.standing(ms(10)), lane.recount(ms(10))), (Standing::Answering, (one, Unanswered::default())));
         assert_eq!(lane.standing(ms(60_009)), Standing::Answering);
         assert_eq!(lane.standing(ms(60_010)), Standing::Untried, "what it said is forgotten, and nothing speaks against it");
     }
@@ -624,10 +724,10 @@ mod tests {
     fn of_four_starts_at_least_one_is_a_returning_record_while_any_waits() {
         let mut lane = lane(1, None);
         for n in 0..9 {
-            lane.wait(Class::Fresh, n);
+            lane.wait(Class::Fresh, n, ms(0));
         }
-        lane.wait(Class::Retry, 100);
-        lane.wait(Class::Replay, 200);
+        lane.wait(Class::Retry, 100, ms(0));
+        lane.wait(Class::Replay, 200, ms(0));
         let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Fresh, |_| true).map(|(_, n)| n)).collect();
         assert_eq!(order, [0, 1, 2, 100, 3, 4, 5, 200, 6, 7, 8]);
     }
@@ -660,7 +760,7 @@ mod tests {
     fn trimming_takes_the_youngest_and_taking_out_keeps_the_order() {
         let mut lane = lane(1, None);
         for n in 0..6 {
-            lane.wait(Class::Fresh, n);
+            lane.wait(Class::Fresh, n, ms(0));
         }
         assert_eq!(lane.trim(Class::Fresh, (4, usize::MAX)), [4, 5]);
         assert_eq!(lane.take_out(Class::Fresh, &|n| n % 2 == 0), [0, 2]);
@@ -679,6 +779,7 @@ mod tests {
             start(&mut lane, 1000);
             let _ = end(&mut lane, record, Reply::Failed, 1000, 600_000);
         }
-        assert!(!lane.is_idle(ms(604_999)) && lane.is_idle(ms(605_000)));
+        assert!(!lane.is_idle(ms(604_999)) && !lane.is_idle(ms(605_000 + 599_999)));
+        assert!(lane.is_idle(ms(1_205_000)), "what it knows of a sick endpoint outlives the reopening that tests it");
     }
 }

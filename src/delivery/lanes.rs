@@ -12,7 +12,8 @@
 //! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
 //! the others. For an endpoint tried in vain, nothing. For the others nothing is limited as long as less than half of what the class may hold in
 //! memory waits. From then on a lane may hold
-//! - its waiting room, if its endpoint is slower than ever;
+//! - its waiting room, if its endpoint is slower than ever; of that at most half of an equal share once its records have waited for any
+//!   answer for seconds: the endpoint hangs, or was never tried for want of a slot;
 //! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
 //! - where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
 //!
@@ -124,13 +125,16 @@ impl Lines {
         if lane.is_in_vain(now) {
             return (0, 0);
         }
-        let (records, bytes) = (class.share(self.max_records), class.share(self.max_bytes));
+        let (records, bytes) = (budget(self.max_records, class), budget(self.max_bytes, class));
         let waiting = self.waiting[class.index()];
         let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
         let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
         let scarce = waiting.0 * 2 >= records || waiting.1 * 2 >= bytes;
         if !scarce || lanes == 1 && !self.contended {
             return (usize::MAX, usize::MAX);
+        }
+        if lane.is_stuck(now) {
+            return (lane.room().min(records / (2 * lanes)), bytes / (2 * lanes));
         }
         // Each lane is taken to have answered a few more, so that the first answers do not decide.
         let part = (1.5 * (lane.served() + FEW) / (self.served + FEW * whole(lanes))).max(0.5 / whole(lanes)).min(1.0);
@@ -139,10 +143,10 @@ impl Lines {
         (most.min(lane.room().max(part_of(records, part).min(floor(within)))), part_of(bytes, part))
     }
 
-    fn waits<T: Item>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T) {
+    fn waits<T: Item>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T, now: Duration) {
         let waiting = &mut self.waiting[class.index()];
         *waiting = (waiting.0 + 1, waiting.1 + item.cost());
-        lane.wait(class, item);
+        lane.wait(class, item, now);
         if lane.waiting(class) == 1 {
             self.ready[class.index()].push_back(endpoint.clone());
         }
@@ -223,7 +227,8 @@ impl<T: Item> Lanes<T> {
         }
         if probes {
             // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
-            let slot = lane.slot(now);
+            let earliest = if item.by_schedule() { now } else { lane.postpone(now) };
+            let slot = lane.slot(earliest);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
         }
         let cap = self.lines.cap(lane, class, now);
@@ -232,7 +237,7 @@ impl<T: Item> Lanes<T> {
             let slot = lane.slot(lane.room_again(&self.circuit, now));
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
-        self.lines.waits(endpoint, lane, class, item);
+        self.lines.waits(endpoint, lane, class, item, now);
         Offer::Waits
     }
 
@@ -379,6 +384,15 @@ impl<T: Item> Lanes<T> {
             ready.retain(|e| waiting(e).0 > 0);
             self.lines.waiting[class.index()] = ready.iter().map(waiting).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         }
+    }
+}
+
+/// What of `max` a class may hold here, as intake has it: its share, of the retry class half, as heads have the other one.
+fn budget(max: usize, class: Class) -> usize {
+    let share = class.share(max);
+    match class {
+        Class::Retry => share.div_ceil(2),
+        Class::Fresh | Class::Replay => share,
     }
 }
 
@@ -618,6 +632,48 @@ mod tests {
             let _ = fresh(&mut lanes, &format!("hangs-{n}"), 1, NOW);
         }
         assert!(matches!(fresh(&mut lanes, "new", 1, NOW), Offer::Start(_)));
+    }
+
+    #[test]
+    fn endpoints_that_nobody_has_heard_of_do_not_hold_the_memory_of_their_class() {
+        for class in [Class::Fresh, Class::Retry] {
+            let mut lanes = lanes(1024, 16 * 1024);
+            for round in 0..4 {
+                for n in 0..3000 {
+                    let _ = offer(&mut lanes, &format!("hangs-{n}"), class, round, NOW);
+                }
+            }
+            let _ = lanes.watch(after(3100));
+            for n in 0..3000 {
+                let _ = offer(&mut lanes, &format!("hangs-{n}"), class, 9, after(3200));
+            }
+            let most = budget(16 * 1024, class) / 2;
+            assert!(lanes.waiting().count() <= most, "{class}: {} wait, {most} are half", lanes.waiting().count());
+        }
+    }
+
+    #[test]
+    fn a_retry_queue_that_its_endpoint_cannot_serve_leaves_the_others_memory() {
+        let mut lanes = lanes(1024, 16 * 1024);
+        proven(&mut lanes, "slow", 1000);
+        let waits = (0..5000).filter(|n| offer(&mut lanes, "slow", Class::Retry, *n, after(4000)) == Offer::Waits).count();
+        assert!(waits < 1300, "{waits} wait, and intake holds 2,458 of the class");
+    }
+
+    #[test]
+    fn a_circuit_whose_probe_finds_no_slot_stays_open_for_another_pause() {
+        let mut lanes = lanes(16, 1000);
+        for n in 0..5 {
+            let _ = fresh(&mut lanes, "dead", n, NOW);
+            let _ = end(&mut lanes, "dead", u64::from(n), Reply::Broken, NOW, NOW);
+        }
+        assert_eq!(fresh(&mut lanes, "hangs", 0, NOW), Offer::Start(0));
+        let _ = end(&mut lanes, "hangs", 0, Reply::TimedOut, NOW, after(100));
+        assert_eq!(fresh(&mut lanes, "hangs", 1, after(200)), Offer::Start(1), "the one slot for endpoints tried in vain");
+        let slots = park_slots((10..13).map(|n| fresh(&mut lanes, "dead", n, after(5000))));
+        assert!(slots.iter().all(|slot| *slot >= 10_000), "behind the next reopening, not at once again: {slots:?}");
+        let _ = end(&mut lanes, "hangs", 1, Reply::TimedOut, after(200), after(9000));
+        assert_eq!(fresh(&mut lanes, "dead", 13, after(10_000)), Offer::Start(13));
     }
 
     #[test]

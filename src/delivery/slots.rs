@@ -2,9 +2,9 @@
 //!
 //! Three bounds together:
 //! - each class has its share, and may always have one;
-//! - endpoints that do not answer (see [`Standing`]) hold a quarter of all slots together at most, and half of a class's share. A
-//!   quarter of that quarter is for those that were tried in vain, so that one that was never tried finds a place beside them and can
-//!   prove itself;
+//! - endpoints that do not answer (see [`Standing`]) hold a quarter of all slots together at most, and half of a class's share. Those that
+//!   were tried in vain hold a quarter of that quarter, so that one that was never tried finds a place beside them and can prove itself; and
+//!   more than one attempt at once to an endpoint without an answer is made only while that much is free;
 //! - after an outage of our own the number of slots grows from [`RESTART`] to all of them, doubling each second.
 
 use crate::domain::class::Class;
@@ -20,8 +20,25 @@ pub enum Standing {
     Answering,
     /// No answer within the last minute, and nothing outstanding or failed without one.
     Untried,
-    /// It was tried, and there is no answer.
+    /// It is being tried, and there is no answer.
     Silent,
+    /// It was tried, and there was no answer.
+    InVain,
+}
+
+/// A lane's attempts that count as unanswered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    /// By class.
+    pub attempts: [usize; 3],
+    /// The endpoint was tried in vain before.
+    pub in_vain: bool,
+}
+
+impl Unanswered {
+    fn in_vain(&self) -> usize {
+        if self.in_vain { self.attempts.iter().sum() } else { 0 }
+    }
 }
 
 /// The slots.
@@ -31,6 +48,8 @@ pub struct Slots {
     running: [usize; 3],
     /// Of those, attempts to endpoints that do not answer.
     unanswered: [usize; 3],
+    /// Of those, attempts to endpoints that were tried in vain before.
+    in_vain: usize,
     restarted: Option<Duration>,
 }
 
@@ -38,7 +57,7 @@ impl Slots {
     /// `max` slots, all free.
     #[must_use]
     pub const fn new(max: usize) -> Self {
-        Self { max, running: [0; 3], unanswered: [0; 3], restarted: None }
+        Self { max, running: [0; 3], unanswered: [0; 3], in_vain: 0, restarted: None }
     }
 
     /// Attempts running.
@@ -57,14 +76,17 @@ impl Slots {
     /// Whether an attempt of `class` may start to an endpoint of this standing.
     #[must_use]
     pub fn has_for(&self, class: Class, standing: Standing, now: Duration) -> bool {
-        let most = match standing {
+        let (all, part) = ((self.max / 4).max(2), (self.max / 16).max(1));
+        let unanswered = self.unanswered.iter().sum::<usize>();
+        let within = match standing {
             Standing::Answering => return self.has(class, now),
-            Standing::Untried => (self.max / 4).max(2),
-            Standing::Silent => (self.max / 16).max(1),
+            Standing::Untried => unanswered < all,
+            Standing::Silent => unanswered < part,
+            Standing::InVain => unanswered < all && self.in_vain < part,
         };
         let own = self.unanswered[class.index()];
         let within_class = own == 0 || own * 2 < class.share(self.max);
-        self.has(class, now) && within_class && self.unanswered.iter().sum::<usize>() < most
+        self.has(class, now) && within_class && within
     }
 
     /// An attempt of `class` started.
@@ -77,11 +99,12 @@ impl Slots {
         self.running[class.index()] = self.running[class.index()].saturating_sub(1);
     }
 
-    /// A lane's attempts of each class that count as unanswered are now `to`, and were `from`.
-    pub fn recount(&mut self, from: [usize; 3], to: [usize; 3]) {
-        for ((sum, from), to) in self.unanswered.iter_mut().zip(from).zip(to) {
+    /// A lane's attempts that count as unanswered are now `to`, and were `from`.
+    pub fn recount(&mut self, from: Unanswered, to: Unanswered) {
+        for ((sum, from), to) in self.unanswered.iter_mut().zip(from.attempts).zip(to.attempts) {
             *sum = (*sum + to).saturating_sub(from);
         }
+        self.in_vain = (self.in_vain + to.in_vain()).saturating_sub(from.in_vain());
     }
 
     /// An outage of our own is over.
@@ -108,9 +131,9 @@ mod tests {
         while slots.has_for(class, standing, NOW) {
             slots.taken(class);
             if standing != Standing::Answering {
-                let mut one = [0; 3];
-                one[class.index()] = 1;
-                slots.recount([0; 3], one);
+                let mut one = Unanswered { in_vain: standing == Standing::InVain, ..Unanswered::default() };
+                one.attempts[class.index()] = 1;
+                slots.recount(Unanswered::default(), one);
             }
             n += 1;
         }
@@ -128,10 +151,23 @@ mod tests {
     #[test]
     fn endpoints_that_do_not_answer_hold_a_quarter_and_a_quarter_of_it_when_tried_in_vain() {
         let mut slots = Slots::new(1024);
-        assert_eq!(take(&mut slots, Class::Fresh, Standing::Silent), 64);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::InVain), 64);
+        assert_eq!(take(&mut slots, Class::Retry, Standing::InVain), 0);
         assert_eq!(take(&mut slots, Class::Retry, Standing::Silent), 0);
         assert_eq!(take(&mut slots, Class::Fresh, Standing::Untried), 192);
         assert_eq!(take(&mut slots, Class::Fresh, Standing::Answering), 614 - 256);
+    }
+
+    #[test]
+    fn one_tried_in_vain_is_tried_again_beside_many_that_were_never_tried() {
+        let mut slots = Slots::new(1024);
+        let one = Unanswered { attempts: [1, 0, 0], in_vain: false };
+        for _ in 0..100 {
+            slots.taken(Class::Fresh);
+            slots.recount(Unanswered::default(), one);
+        }
+        assert!(!slots.has_for(Class::Fresh, Standing::Silent, NOW), "no second attempt at once");
+        assert_eq!(take(&mut slots, Class::Retry, Standing::InVain), 64);
     }
 
     #[test]
@@ -144,7 +180,7 @@ mod tests {
     #[test]
     fn few_slots_still_let_everyone_be_tried() {
         let mut slots = Slots::new(4);
-        assert_eq!(take(&mut slots, Class::Fresh, Standing::Silent), 1);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::InVain), 1);
         assert_eq!(take(&mut slots, Class::Retry, Standing::Untried), 1);
         assert!(slots.has_for(Class::Fresh, Standing::Answering, NOW) && !slots.has_for(Class::Fresh, Standing::Untried, NOW));
     }
