@@ -19,7 +19,7 @@ TEST_THREADS ?= 8
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
-.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers tools clean-cache
+.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers tools clean-cache simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -61,6 +61,9 @@ deny: $(DENY) ## licences, bans, sources; advisories where their database can be
 	else \
 	  cat "$(CACHE)/advisories.log"; exit 1; \
 	fi
+
+simulate: ## many seeds of the simulation: SEEDS=100000 FIRST=0; one that fails prints its number, FIRST=<it> SEEDS=1 LINES=1000000 its whole trace
+	@SEEDS="$${SEEDS:-100000}" FIRST="$${FIRST:-0}" $(CARGO) test --locked --release --lib -- --nocapture --exact delivery::tests::simulation::no_seed_violates_an_invariant
 
 unit: ## unit tests
 	$(CARGO) test --locked --lib --bins

@@ -38,5 +38,9 @@ pub mod settle;
 pub mod slots;
 pub mod sort;
 
+// Judges what simulations saw; the integration tests have the same one.
+#[cfg(test)]
+#[path = "../../tests/checker/mod.rs"]
+mod checker;
 #[cfg(test)]
 mod tests;

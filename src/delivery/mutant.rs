@@ -5,6 +5,22 @@
 /// One way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
+    /// A record is finished when it is handed to the engine.
+    CommitEarly,
+    /// A requeue or dead letter is settled when it is sent.
+    ForgetOutboxAcknowledgement,
+    /// What comes back unsettled from a revoke counts as finished.
+    DropOnRevoke,
+    /// A failure after the fence is requeued.
+    RequeueLateFailureAfterRevoke,
+    /// A record from a tier was never attempted.
+    ResetAttemptCount,
+    /// A head is released when its header says so.
+    ReleaseByHeader,
+    /// The next record must have the next offset.
+    ContiguityIsOffsetPlusOne,
+    /// Every record looks like the one in the map.
+    MapAppliedToRecreatedTopic,
     /// A circuit counts failures, whichever records they are of.
     CircuitOpenedByOneRecord,
     /// What finds no room in its lane is settled as skipped.
@@ -27,4 +43,13 @@ pub(crate) fn active(mutant: Mutant) -> bool {
 #[inline]
 pub(crate) const fn active(_: Mutant) -> bool {
     false
+}
+
+/// Runs `work` with the code wrong in this way, on this thread.
+#[cfg(test)]
+pub(crate) fn with<R>(mutant: Mutant, work: impl FnOnce() -> R) -> R {
+    ACTIVE.set(Some(mutant));
+    let result = work();
+    ACTIVE.set(None);
+    result
 }

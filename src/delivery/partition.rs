@@ -8,9 +8,11 @@
 //! ```
 
 use super::handover::{Assignment, Ticket};
+use super::mutant::{self, Mutant};
 use super::ports::{Assigned, Refused, TopicPartition};
 use super::settings::StartFrom;
 use crate::domain::class::Class;
+use crate::domain::headers;
 use crate::domain::offsets::{CommitPoint, Fingerprint, MapError, Received, Tracker};
 use crate::domain::record::Record;
 use crate::domain::tier;
@@ -170,6 +172,9 @@ impl Partition {
 
     fn ticket(&mut self, record: &Record) -> Ticket {
         self.handed += 1;
+        if mutant::active(Mutant::CommitEarly) {
+            self.tracker.finished(record.position.offset);
+        }
         Ticket { assignment: Arc::clone(&self.assignment), offset: record.position.offset, cost: record.cost() }
     }
 
@@ -179,7 +184,14 @@ impl Partition {
             return (Taken::Dropped, None);
         }
         let length = record.value.as_ref().map_or(0, |v| u32::try_from(v.len()).unwrap_or(u32::MAX));
-        let (received, fault) = self.tracker.received(record.position.offset, Fingerprint { timestamp: record.timestamp, length });
+        let mut print = Fingerprint { timestamp: record.timestamp, length };
+        if mutant::active(Mutant::MapAppliedToRecreatedTopic) {
+            print = Fingerprint { timestamp: UnixMillis(0), length: 0 };
+        }
+        if mutant::active(Mutant::ContiguityIsOffsetPlusOne) {
+            let _ = self.tracker.received(record.position.offset - 1, print);
+        }
+        let (received, fault) = self.tracker.received(record.position.offset, print);
         let taken = match received {
             Received::AlreadyFinished | Received::Duplicate => Taken::Dropped,
             Received::New => match self.delay {
@@ -209,7 +221,11 @@ impl Partition {
     /// When the next head is due.
     #[must_use]
     pub fn next_release(&self) -> Option<UnixMillis> {
-        Some(tier::release(self.heads.front()?.timestamp, self.delay?))
+        let head = self.heads.front()?;
+        if mutant::active(Mutant::ReleaseByHeader) {
+            return headers::find(head, headers::name::DUE_MS).and_then(|due| std::str::from_utf8(due).ok()?.parse().ok()).map(UnixMillis);
+        }
+        Some(tier::release(head.timestamp, self.delay?))
     }
 
     /// A record came back settled.

@@ -1,5 +1,6 @@
 //! Sorting: what is to be done with a record, decided from the record and the registry alone. Pure.
 
+use super::mutant::{self, Mutant};
 use crate::domain::binding::{self, Meeting, Skip};
 use crate::domain::class::Class;
 use crate::domain::dead_letter::Reason;
@@ -68,7 +69,8 @@ pub fn chain(record: &Record, class: Class) -> Chain {
         Class::Retry => Origin::Tier,
         Class::Replay => Origin::Replay,
     };
-    Chain::read(record, origin, LONGEST_DELAY)
+    let chain = Chain::read(record, origin, LONGEST_DELAY);
+    if mutant::active(Mutant::ResetAttemptCount) { Chain { attempts: 0, ..chain } } else { chain }
 }
 
 /// A chain that takes nothing from the record's headers, for a record whose headers cannot be handled.

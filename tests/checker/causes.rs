@@ -46,6 +46,13 @@ impl Request {
     }
 }
 
+/// Whether at some time from `early` to `late` an endpoint that was tried had not answered since: its lane has no room then.
+fn silent(requests: &[&Request], endpoint: Option<&Endpoint>, early: Millis, late: Millis) -> bool {
+    let answered = |r: &&&Request| matches!(r.answer, Answer::Read { .. });
+    let last = requests.iter().filter(answered).map(|r| r.ended(endpoint)).filter(|at| *at < early).max().unwrap_or(Millis::MIN);
+    requests.iter().any(|r| (!answered(&r) || r.ended(endpoint) > late) && r.at_ms <= late && r.ended(endpoint) >= last)
+}
+
 /// The exposures of a history.
 pub(super) struct Exposures<'a> {
     all: &'a [Exposure],
@@ -128,13 +135,16 @@ impl<'a> Causes<'a> {
         if self.history.disturbances.iter().any(|d| d.own_outage && d.from_ms <= late && d.to_ms >= early) {
             return true;
         }
-        let backlog = self.waiting.get(endpoint).map_or(0, |w| w.iter().filter(|(since, end)| *since <= late && *end >= early).count());
-        if backlog >= rules.least_backlog {
+        let undelivered = |of_one: &Vec<(Millis, Millis)>| of_one.iter().filter(|(since, end)| *since <= late && *end >= early).count();
+        if self.waiting.get(endpoint).map_or(0, undelivered) >= rules.least_backlog {
+            return true;
+        }
+        if rules.least_crowd < usize::MAX && self.waiting.values().map(undelivered).sum::<usize>() >= rules.least_crowd {
             return true;
         }
         let theirs = |r: &&&Request| r.at_ms <= late && replica.is_none_or(|by| r.replica.as_deref().is_none_or(|of| of == by));
         let requests: Vec<&Request> = self.requests.get(endpoint).map_or(Vec::new(), |r| r.iter().filter(theirs).copied().collect());
-        self.paused(&requests, early, late) || self.failed_in_a_row(&requests, known, early, late)
+        self.paused(&requests, early, late) || self.failed_in_a_row(&requests, known, early, late) || silent(&requests, known, early, late)
     }
 
     fn paused(&self, requests: &[&Request], early: Millis, late: Millis) -> bool {

@@ -339,7 +339,7 @@ impl View<'_> {
             let Some(late) = rules.late_ms else { continue };
             let latest = one.ended(Some(endpoint)) + ((most as f64 * (1.0 + endpoint.jitter)) as Millis).max(pause) + late + rules.slack_ms;
             let disturbed = rules_disturbed(self.history, one.at_ms, next.at_ms);
-            if next.at_ms > latest && !disturbed && !self.causes.to_park(&one.endpoint, None, one.at_ms, next.at_ms) {
+            if next.at_ms > latest && !disturbed && !self.causes.to_park(&one.endpoint, None, one.at_ms, next.at_ms - 1) {
                 report.found(Kind::TooLate, self.id, format!("attempt {} at {}, not after {latest}", n + 2, next.at_ms));
             }
         }
@@ -362,10 +362,10 @@ impl View<'_> {
     /// What was replayed says so.
     fn tags(&self, report: &mut Report) {
         let replayed = self.event.replayed.len();
+        let plain = self.chains() == self.event.produced.len() + replayed && !self.event.letters.iter().any(|l| self.exposures.letter(l));
         for letter in &self.event.letters {
             let ended_before = |replay: Millis| self.event.letters.iter().any(|l| l.at_ms < replay);
-            let must =
-                self.event.replayed.first().is_some_and(|at| *at < letter.at_ms && ended_before(*at)) && self.chains() == replayed + 1;
+            let must = self.event.replayed.first().is_some_and(|at| *at < letter.at_ms && ended_before(*at)) && plain;
             if letter.replays as usize > replayed || must && letter.replays == 0 {
                 report.found(
                     Kind::ReplayUntagged,

@@ -85,6 +85,8 @@ pub(crate) struct Rules {
     pub(crate) failures_to_open: usize,
     /// Undelivered events of one endpoint that may fill its lane.
     pub(crate) least_backlog: usize,
+    /// Undelivered events of all endpoints together from which memory may be scarce, so that records are parked.
+    pub(crate) least_crowd: usize,
     /// The longest pause that a receiver can ask for.
     pub(crate) longest_pause_ms: Millis,
     /// A request without an answer may be repeated once at once, uncounted: its pooled connection was dead already.
@@ -99,6 +101,7 @@ impl Default for Rules {
             slack_ms: 0,
             failures_to_open: 5,
             least_backlog: 8,
+            least_crowd: usize::MAX,
             longest_pause_ms: 3_600_000,
             dead_connections: false,
         }
@@ -262,6 +265,8 @@ pub(crate) enum Cause {
     PartitionsLost,
     /// A drain reached its deadline, or its final commit was refused.
     DrainCut,
+    /// The broker refused a requeue or a dead letter for good: what led to it is done again once that is mended.
+    Refused,
     /// Committed offsets were gone, or meant nothing any more: expired, a topic made anew.
     OffsetsReset,
 }

@@ -297,6 +297,8 @@ fn a_record_that_was_never_attempted_is_parked_only_for_a_cause() {
         h.add(Fact::Letter(letter("never", 86_220, "attempts_exhausted", 3)));
     };
     finds(add(parked()), &[Kind::ParkedWithoutCause]);
+    finds(|h| (add(parked())(h), h.rules.least_crowd = 5).1, &[Kind::ParkedWithoutCause]);
+    finds(|h| (add(parked())(h), h.rules.least_crowd = 4).1, &[]);
     finds(|h| (fail(h, 5, 5), add(parked())(h)).1, &[]);
     finds(|h| (fail(h, 1, 3), add(parked())(h)).1, &[Kind::ParkedWithoutCause]);
     finds(
@@ -318,6 +320,29 @@ fn a_record_that_was_never_attempted_is_parked_only_for_a_cause() {
         },
         &[],
     );
+}
+
+#[test]
+fn what_an_endpoint_leaves_unanswered_is_a_cause_until_it_answers() {
+    let parked = || {
+        [
+            Fact::Produced(produced("parked", "g")),
+            Fact::Requeue(requeue("parked", 25_000, 0)),
+            Fact::Request(request("parked", "g", 30_100, read(200, 30_110))),
+        ]
+    };
+    let silent = || {
+        let asked = Fact::Request(request("silent", "g", 2_000, Answer::None { at_ms: None }));
+        [
+            Fact::Endpoint(endpoint("g")),
+            Fact::Produced(produced("silent", "g")),
+            asked,
+            Fact::Request(request("silent", "g", 27_100, read(200, 27_110))),
+        ]
+    };
+    finds(|h| (add(silent())(h), add(parked())(h)).1, &[]);
+    let answered = [Fact::Produced(produced("good", "g")), Fact::Request(request("good", "g", 24_000, read(200, 24_010)))];
+    finds(|h| (add(silent())(h), add(parked())(h), add(answered)(h)).2, &[Kind::ParkedWithoutCause]);
 }
 
 #[test]

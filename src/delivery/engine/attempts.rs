@@ -5,6 +5,7 @@ use crate::delivery::attempt::{self, Callback, NoActiveKey, Success, record_key}
 use crate::delivery::handover::{Phase, Returned, Ticket};
 use crate::delivery::lane::{Ended, Reply};
 use crate::delivery::lanes::Aftermath;
+use crate::delivery::mutant::{self, Mutant};
 use crate::delivery::ports::Clock;
 use crate::delivery::settle::Settlement;
 use crate::domain::class::Class;
@@ -130,6 +131,10 @@ impl<C: Clock> Engine<C> {
             outcome = %mark, duration_ms = took.as_millis(), topic = %ticket.assignment.topic,
             partition = ticket.assignment.partition, offset = ticket.offset, "attempt"
         );
+        // Also when it comes too late for its record: it is the endpoint that asked.
+        if let Verdict::Retry { pause: Some(pause) } = verdict {
+            self.pause(&url.endpoint, pause);
+        }
         if let Some(success) = Success::proven_by(verdict) {
             if ticket.assignment.phase() == Phase::Fenced {
                 self.metrics.possible_repeat(1);
@@ -138,7 +143,7 @@ impl<C: Clock> Engine<C> {
             self.settled(SettledAs::Delivered, &chain);
             return self.give_back(ticket, Returned::Settled(Settlement::delivered(success)));
         }
-        if ticket.assignment.phase() == Phase::Fenced {
+        if ticket.assignment.phase() == Phase::Fenced && !mutant::active(Mutant::RequeueLateFailureAfterRevoke) {
             return self.give_back(ticket, Returned::Unsettled);
         }
         chain.attempted(started, now, mark);
@@ -148,9 +153,6 @@ impl<C: Clock> Engine<C> {
                 return self.bury(ticket, &record, chain, Reason::Rejected, &format!("status {mark} is final"));
             }
         };
-        if let Some(pause) = pause {
-            self.pause(&url.endpoint, pause);
-        }
         self.retry(policy, ticket, &record, chain, pause);
     }
 

@@ -25,6 +25,7 @@ mod rebalance;
 
 use super::budget::Budget;
 use super::handover::{Intake, Return, Returned, ToEngine, ToIntake};
+use super::mutant::{self, Mutant};
 use super::partition::{HeadRoom, Partition, Taken};
 use super::ports::{Clock, Source, SourceEvent, TopicPartition};
 use super::settings::Settings;
@@ -142,7 +143,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
 pub(super) struct Thread<S, C> {
     pub(super) source: S,
     state: State,
-    context: Context<C>,
+    pub(super) context: Context<C>,
     budget: Budget,
     /// What all partitions together may hold as heads.
     heads: HeadRoom,
@@ -347,6 +348,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         };
         match one.returned {
             Returned::Settled(_) => partition.settled(one.ticket.offset),
+            Returned::Unsettled if mutant::active(Mutant::DropOnRevoke) => partition.settled(one.ticket.offset),
             Returned::Unsettled => partition.unsettled(),
             Returned::Refused(refused) => {
                 error!(

@@ -5,3 +5,4 @@ mod intake_never_stalls;
 mod own_outage;
 mod sick_endpoints;
 mod simulated;
+mod simulation;

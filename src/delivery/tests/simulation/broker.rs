@@ -1,10 +1,10 @@
 //! A simulated broker: logs with append times and gaps, groups with commits, generations and cooperative rebalances, a producer's appends that
 //! are slow, lost on the way back, or refused. What it keeps is what survives a crash.
 
-use super::group::{Group, Member, Notice};
+use super::super::super::checker::{Cause, Commit, Exposure, Fact, Letter, Requeue};
+use super::group::{Group, Member};
 use super::time::{Timeline, millis};
 use super::trace::Trace;
-use super::super::super::checker::{Cause, Commit, Exposure, Fact, Letter, Requeue};
 use crate::domain::class::Class;
 use crate::domain::headers::name;
 use crate::domain::offsets::CommitPoint;
@@ -93,6 +93,7 @@ pub(super) struct Broker {
     pub(super) trace: Rc<Trace>,
     pub(super) chance: fastrand::Rng,
     pub(super) mood: Mood,
+    pub(super) gaps: bool,
     pub(super) logs: BTreeMap<Place, Log>,
     pub(super) groups: BTreeMap<usize, Group>,
     pub(super) appends: BTreeMap<u64, Append>,
@@ -131,6 +132,7 @@ impl Broker {
             timeline: Rc::clone(timeline),
             trace: Rc::clone(trace),
             chance: fastrand::Rng::with_seed(seed),
+            gaps: true,
             mood: Mood { slow: Duration::from_millis(5), ..Mood::default() },
             logs: BTreeMap::new(),
             groups: Class::ALL.map(|c| (c.index(), Group::default())).into(),
@@ -197,7 +199,7 @@ impl Broker {
                     self.later(at, Later::CommitAnswer { class, member, result });
                 }
                 Later::CommitAnswer { class, member, result } => {
-                    self.group(class).notice(member, Notice::Committed(result));
+                    self.group(class).answer(member, result);
                     self.version += 1;
                 }
                 Later::Expel { class, member } => self.expel(class, member),
@@ -212,11 +214,12 @@ impl Broker {
         let partitions = i32::try_from(self.logs.keys().filter(|(t, _)| t == topic).count()).unwrap_or(1);
         let place = (Arc::clone(topic), self.chance.i32(0..partitions.max(1)));
         let (number, timestamp) = (self.number(), self.timeline.unix());
-        self.evidence.insert(Arc::clone(id), number);
+        let known = self.evidence.entry(Arc::clone(id)).or_insert(number);
+        *known = number.max(*known);
         let number = self.number();
         if let Some(log) = self.logs.get_mut(&place) {
             // Markers and aborted transactions leave gaps.
-            if self.chance.u32(0..8) == 0 {
+            if self.gaps && self.chance.u32(0..8) == 0 {
                 log.next += self.chance.i64(1..4);
             }
             log.entries.push_back(Entry { offset: log.next, timestamp, id: Arc::clone(id), key, value, headers, number });
@@ -237,7 +240,8 @@ impl Broker {
     /// A success of this event was read.
     pub(super) fn succeeded(&mut self, id: &str) {
         let number = self.number();
-        self.evidence.insert(id.into(), number);
+        let known = self.evidence.entry(id.into()).or_insert(number);
+        *known = number.max(*known);
     }
 
     /// A rule skips this event wherever it is read.
@@ -263,6 +267,17 @@ impl Broker {
         log.entries.drain(..doomed.len());
         log.start = start;
         self.version += 1;
+    }
+
+    /// The topic is made anew: empty, its commits as they were. What of it nobody had finished is lost with it.
+    pub(super) fn recreate(&mut self, topic: &str) {
+        let places: Vec<Place> = self.logs.keys().filter(|(t, _)| &**t == topic).cloned().collect();
+        for place in places {
+            self.retain(&place, 0);
+            if let Some(log) = self.logs.get_mut(&place) {
+                *log = Log { made: log.made + 1, ..Log::default() };
+            }
+        }
     }
 
     pub(super) fn records(&self, place: &Place, from: i64, max: usize) -> Vec<Record> {
@@ -316,6 +331,8 @@ impl Broker {
         let (id, replica, sent) = (Arc::clone(&append.id), append.replica, append.sent);
         if self.mood.refuses.is_some_and(|part| record.topic.contains(part)) {
             append.answered = Some((now, Err("TopicAuthorizationFailed".to_owned())));
+            let (replica, only) = (Some(format!("r{replica}")), [id.to_string()].into());
+            self.facts.push(Fact::Exposure(Exposure { cause: Cause::Refused, replica, since_ms: i64::MIN, at_ms: millis(now), only }));
             return self.answer(number);
         }
         append.appended = Some(now);
@@ -357,12 +374,16 @@ impl Broker {
         let asked = self.now();
         if wait {
             // What the client sent before arrives before.
-            let earlier: Vec<_> = self.agenda.iter().filter(|(_, l)| matches!(l, Later::Commit { member: m, .. } if *m == member)).map(|(k, _)| *k).collect();
+            let earlier: Vec<_> = self
+                .agenda
+                .iter()
+                .filter(|(_, l)| matches!(l, Later::Commit { class: c, member: m, .. } if (*c, *m) == (class, member)))
+                .map(|(k, _)| *k)
+                .collect();
             for key in earlier {
-                if let Some(Later::Commit { class, member, points, asked }) = self.agenda.remove(&key)
-                    && !self.mood.down
-                {
-                    let _ = self.apply(class, member, &points, asked);
+                if let Some(Later::Commit { class, member, points, asked }) = self.agenda.remove(&key) {
+                    let result = if self.mood.down { Err("TimedOut".to_owned()) } else { self.apply(class, member, &points, asked) };
+                    self.group(class).answer(member, result);
                 }
             }
             if self.mood.down {
@@ -392,7 +413,9 @@ impl Broker {
             let before = self.group(class).commits.insert(place.clone(), (point.offset, point.metadata.clone()));
             self.group(class).asked.insert(place.clone(), asked);
             self.witness(class, place, before.map(|(offset, _)| offset), point);
-            self.trace.note(asked, "committed", point.offset.cast_unsigned(), || format!("{class} {}/{} {} by r{member}", place.0, place.1, point.offset));
+            self.trace.note(asked, "committed", point.offset.cast_unsigned(), || {
+                format!("{class} {}/{} {} by r{member}", place.0, place.1, point.offset)
+            });
         }
         if fails { Err("RequestTimedOut".to_owned()) } else { Ok(()) }
     }
@@ -432,16 +455,27 @@ impl Broker {
             return;
         }
         let (at_ms, by) = (millis(self.now()), Some(format!("r{replica}")));
-        // Appended before, and not yet known to be when the last commit was asked for.
+        // What was sent and not known to be appended when the last commit was asked for: that, and the attempt that led to it.
         let late = |a: &&Append| {
             let unknown = a.answered.as_ref().is_none_or(|(at, _)| *at >= since);
             a.replica == replica && unknown && only.contains(&*a.id)
         };
-        let late: Vec<(i64, String)> = self.appends.values().filter(late).filter_map(|a| Some((millis(a.appended?), a.id.to_string()))).collect();
+        let late: Vec<(i64, String)> = self.appends.values().filter(late).map(|a| (millis(a.sent), a.id.to_string())).collect();
         for (since_ms, id) in late {
             self.facts.push(Fact::Exposure(Exposure { cause, replica: by.clone(), since_ms, at_ms, only: [id].into() }));
         }
         self.facts.push(Fact::Exposure(Exposure { cause, replica: by, since_ms: millis(since), at_ms, only }));
+    }
+
+    /// Where retention has overtaken a commit, the map beside it has lost the record that vouches for it, and is discarded.
+    pub(super) fn expose_overtaken(&mut self, class: Class, places: &[Place]) {
+        for place in places {
+            let Some((offset, metadata)) = self.group(class).commits.get(place).cloned() else { continue };
+            if !metadata.is_empty() && self.logs.get(place).is_some_and(|log| offset < log.start) {
+                let (only, at_ms) = (self.at_risk(class, place), millis(self.now()));
+                self.facts.push(Fact::Exposure(Exposure { cause: Cause::OffsetsReset, replica: None, since_ms: i64::MIN, at_ms, only }));
+            }
+        }
     }
 
     /// When the last accepted commit of `place` was asked for, or since when it is theirs.

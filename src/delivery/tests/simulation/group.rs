@@ -24,6 +24,7 @@ pub(super) struct Group {
     revoking: BTreeSet<Place>,
     welcome: BTreeSet<Member>,
     outcasts: BTreeMap<Member, Vec<Place>>,
+    answers: BTreeMap<Member, VecDeque<Result<(), String>>>,
     pub(super) commits: BTreeMap<Place, (i64, String)>,
     /// When the last accepted commit was asked for, or the place assigned.
     pub(super) asked: BTreeMap<Place, Duration>,
@@ -54,6 +55,11 @@ impl Group {
         self.members.contains_key(&member)
     }
 
+    /// The client answers a commit whatever became of the membership.
+    pub(super) fn answer(&mut self, member: Member, result: Result<(), String>) {
+        self.answers.entry(member).or_default().push_back(result);
+    }
+
     pub(super) fn notice(&mut self, member: Member, notice: Notice) {
         if let Some(notices) = self.members.get_mut(&member) {
             notices.push_back(notice);
@@ -61,11 +67,15 @@ impl Group {
     }
 
     pub(super) fn next_notice(&mut self, member: Member) -> Option<Notice> {
+        if let Some(result) = self.answers.get_mut(&member).and_then(VecDeque::pop_front) {
+            return Some(Notice::Committed(result));
+        }
         self.members.get_mut(&member)?.pop_front()
     }
 
     pub(super) fn has_notice(&self, member: Member) -> bool {
-        self.outcasts.contains_key(&member) || self.members.get(&member).is_some_and(|n| !n.is_empty())
+        let answered = self.answers.get(&member).is_some_and(|a| !a.is_empty());
+        answered || self.outcasts.contains_key(&member) || self.members.get(&member).is_some_and(|n| !n.is_empty())
     }
 
     pub(super) fn join(&mut self, member: Member) {

@@ -134,15 +134,15 @@ impl Receivers {
     }
 }
 
-/// Endpoints are told apart by their host, whatever path the registry of the day says.
-pub(super) fn endpoint_of(host: &str) -> String {
-    host.to_owned()
+fn webhook_id(lines: &[u8]) -> String {
+    let lines = String::from_utf8_lossy(lines);
+    lines.lines().find_map(|line| line.strip_prefix("webhook-id: ")).unwrap_or("").to_owned()
 }
 
 impl Transport for SimTransport {
     async fn send(&self, request: CallbackRequest) -> Outcome {
         let host = request.url.url.host_str().unwrap_or("").to_owned();
-        let id = request.headers.get("webhook-id").and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+        let id = webhook_id(request.headers.as_bytes());
         let timeline = Rc::clone(&self.receivers.borrow().timeline);
         let (plan, mut entry) = {
             let mut receivers = self.receivers.borrow_mut();
@@ -156,11 +156,13 @@ impl Transport for SimTransport {
             };
             let body_right = receivers.bodies.get(&id).is_some_and(|body| *body == request.body);
             let now = timeline.now();
-            receivers.trace.note(now, "request", self.replica, || format!("{id} to {host} by r{}: {:?} at {:?}", self.replica, plan.outcome.1, plan.outcome.0));
+            receivers.trace.note(now, "request", self.replica, || {
+                format!("{id} to {host} by r{}: {:?} at {:?}", self.replica, plan.outcome.1, plan.outcome.0)
+            });
             let at = (!unseen).then(|| {
                 receivers.requests.push(Request {
                     id: id.clone(),
-                    endpoint: endpoint_of(&host),
+                    endpoint: format!("{host}{}", request.url.url.path()),
                     replica: Some(format!("r{}", self.replica)),
                     at_ms: millis(now),
                     answer,

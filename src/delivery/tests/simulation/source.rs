@@ -57,7 +57,8 @@ impl SimSource {
         self.looked_at = broker.version;
         let Some(group) = broker.groups.get(&self.class.index()) else { return false };
         let readable = |(place, position): (&Place, &i64)| {
-            !self.paused.contains(place) && broker.logs.get(place).is_some_and(|l| *position < l.start || *position > l.next || l.from(*position).next().is_some())
+            !self.paused.contains(place)
+                && broker.logs.get(place).is_some_and(|l| *position < l.start || *position > l.next || l.from(*position).next().is_some())
         };
         group.has_notice(self.member) || self.positions.iter().any(readable)
     }
@@ -67,11 +68,9 @@ impl SimSource {
         self.looked_at = u64::MAX;
     }
 
-    fn assigned(broker: &Broker, class: Class, place: &Place, committed: Option<(i64, String)>) -> Assigned {
-        let group = broker.groups.get(&class.index());
-        let topic_has_commits = group.is_some_and(|g| g.commits.keys().any(|(topic, _)| *topic == place.0));
+    fn assigned(broker: &Broker, place: &Place, committed: Option<(i64, String)>) -> Assigned {
         let log = broker.logs.get(place);
-        Assigned { partition: name(place), committed, topic_has_commits, low: log.map_or(0, |l| l.start), high: log.map_or(0, |l| l.next) }
+        Assigned { partition: name(place), committed, latest: None, low: log.map_or(0, |l| l.start), high: log.map_or(0, |l| l.next) }
     }
 
     fn told(&mut self) -> Option<SourceEvent> {
@@ -84,9 +83,10 @@ impl SimSource {
         Some(match broker.group(class).next_notice(member)? {
             Notice::Assign(places) => {
                 broker.trace.note(broker.now(), "assigned", member, || format!("r{member} {class} {places:?}"));
+                broker.expose_overtaken(class, &places);
                 let of = |p: &Place| {
                     let committed = broker.groups.get(&class.index()).and_then(|g| g.commits.get(p)).cloned();
-                    Self::assigned(&broker, class, p, committed)
+                    Self::assigned(&broker, p, committed)
                 };
                 SourceEvent::Assigned(places.iter().map(of).collect())
             }
@@ -101,7 +101,8 @@ impl SimSource {
     fn out_of_range(&self) -> Option<SourceEvent> {
         let broker = self.broker.borrow();
         let out = |(p, at): &(&Place, &i64)| broker.logs.get(p).is_some_and(|l| **at < l.start || **at > l.next);
-        let out: Vec<Assigned> = self.positions.iter().filter(out).map(|(p, at)| Self::assigned(&broker, self.class, p, Some((*at, String::new())))).collect();
+        let out: Vec<Assigned> =
+            self.positions.iter().filter(out).map(|(p, at)| Self::assigned(&broker, p, Some((*at, String::new())))).collect();
         (!out.is_empty()).then_some(SourceEvent::OutOfRange(out))
     }
 
@@ -193,6 +194,7 @@ impl Source for SimSource {
         let owned = self.broker.borrow_mut().group(self.class).owned(self.member);
         self.gone(&owned, Cause::DrainCut);
         let mut broker = self.broker.borrow_mut();
+        broker.loss_learned(self.class, self.member, None);
         broker.group(self.class).leave(self.member);
         broker.rebalance(self.class);
     }

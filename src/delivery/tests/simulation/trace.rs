@@ -17,14 +17,23 @@ impl Trace {
         Self { hash: Cell::new(0xcbf2_9ce4_8422_2325), steps: Cell::new(0), lines: with_lines.then(RefCell::default) }
     }
 
-    /// Notes one thing.
-    pub(super) fn note(&self, at: Duration, what: &'static str, number: u64, text: impl FnOnce() -> String) {
+    fn stir(&self, at: Duration, what: &'static str, number: u64) {
         let mut hash = self.hash.get();
         for word in [u64::try_from(at.as_micros()).unwrap_or(0), number, what.len() as u64, u64::from(what.as_bytes()[0])] {
             hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
         }
         self.hash.set(hash);
+    }
+
+    /// Somebody takes a step.
+    pub(super) fn step(&self, at: Duration, number: u64) {
+        self.stir(at, "step", number);
         self.steps.set(self.steps.get() + 1);
+    }
+
+    /// Notes one thing.
+    pub(super) fn note(&self, at: Duration, what: &'static str, number: u64, text: impl FnOnce() -> String) {
+        self.stir(at, what, number);
         if let Some(lines) = &self.lines {
             lines.borrow_mut().push(format!("{:>9.3} {what} {}", at.as_secs_f64(), text()));
         }
