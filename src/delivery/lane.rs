@@ -432,7 +432,8 @@ impl<T: Item> Lane<T> {
     /// Whether its records have waited for any answer for longer than what waits should.
     #[must_use]
     pub fn is_stuck(&self, now: Duration) -> bool {
-        self.wants.is_some_and(|since| now.saturating_sub(since) >= STUCK.max(self.patience()))
+        let answered = self.last_answer.is_some_and(|at| now.saturating_sub(at) < ANSWER_COUNTS);
+        !answered && self.wants.is_some_and(|since| now.saturating_sub(since) >= STUCK.max(self.patience()))
     }
 
     /// Puts `item` at the end of the line.
