@@ -324,11 +324,12 @@ impl<T: Item> Lane<T> {
             Reply::Accepted | Reply::Rejected | Reply::Failed | Reply::Overloaded | Reply::TimedOut | Reply::Broken | Reply::Nothing => {}
         }
         match ended.reply {
-            Reply::Accepted => {
+            // Who refuses for good has looked at it: the endpoint is well.
+            Reply::Accepted | Reply::Rejected => {
                 self.circuit.succeeded();
                 false
             }
-            Reply::Rejected | Reply::Nothing => {
+            Reply::Nothing => {
                 self.circuit.unprobed(ended.record);
                 false
             }
