@@ -12,6 +12,7 @@ use crate::harness::broker::Broker;
 use crate::harness::kafka;
 use crate::harness::processes::run_dir;
 use crate::harness::scene::Scene;
+use crate::harness::{SOON, await_true};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,14 @@ impl Stage {
         scene.tiers = vec!["500ms", "2s", "10s"];
         scene.log_level = "info";
         scene.create_topics();
+        // Each broker hears of new topics by itself.
+        let ours =
+            scene.tiers.iter().map(|tier| scene.tier_topic(tier)).chain([scene.dead_letter_topic(), format!("{}.replay", scene.prefix)]);
+        for topic in ours {
+            for broker in &brokers {
+                await_true("every broker knows every topic", SOON, || kafka::partitions(&broker.bootstrap, &topic) == partitions as i32);
+            }
+        }
         Self { brokers, scene, sites }
     }
 }
