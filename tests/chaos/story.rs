@@ -185,7 +185,12 @@ impl Story {
                 history.add(Fact::Wrong(format!("a request of an unknown event: {seen:?}")));
                 continue;
             };
-            let unsure = seen.ended - seen.arrived >= TIMEOUT - SLACK;
+            // Who slept when the answer came may have found the time-out first when it woke up.
+            let life = self.lives.iter().find(|life| life.number == seen.replica);
+            let asleep =
+                life.into_iter().flat_map(|life| &life.freezes).find(|(from, to)| seen.arrived <= *to && *from <= seen.ended + SLACK);
+            let known = asleep.map_or(seen.ended, |(_, to)| seen.ended.max(*to));
+            let unsure = known.saturating_sub(seen.arrived) >= TIMEOUT - SLACK;
             let answer = match seen.ending {
                 Ending::Answered(status) if !unsure => {
                     Answer::Read { status, at_ms: seen.ended, retry_after_ms: (status == 503).then_some(1_000) }
