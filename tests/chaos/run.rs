@@ -5,7 +5,7 @@ use super::faults::{Hand, schedule};
 use super::fleet::{End, Fleet};
 use super::load::{Load, Plan};
 use super::sites::Sites;
-use super::story::{self, Story};
+use super::story::{self, Standing, Story};
 use super::{DRAIN, Millis, SESSION, TIMEOUT, registry};
 use crate::checker::{Report, judge};
 use crate::harness::broker::Broker;
@@ -201,7 +201,7 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
         commits,
         lives,
         faults,
-        ends: groups.iter().map(|(g, t)| (g.clone(), t.clone(), standing(&bootstrap, g, t))).collect(),
+        ends: groups.iter().map(|(g, t)| Standing { group: g.clone(), topic: t.clone(), partitions: standing(&bootstrap, g, t) }).collect(),
         appended: Default::default(),
     }
     .ordered();

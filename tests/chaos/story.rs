@@ -35,6 +35,14 @@ pub(crate) struct Appended {
     pub(crate) attempts: u32,
 }
 
+/// Where a group stands in a topic when all is quiet.
+pub(crate) struct Standing {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    /// What is committed, -1 for nothing, and where the log ends.
+    pub(crate) partitions: Vec<(i64, i64)>,
+}
+
 /// Everything that is known of a run.
 pub(crate) struct Story {
     pub(crate) source: String,
@@ -51,8 +59,7 @@ pub(crate) struct Story {
     pub(crate) commits: Commits,
     pub(crate) lives: Vec<Life>,
     pub(crate) faults: Vec<Happened>,
-    /// Group, topic, and for each partition what is committed and where the log ends.
-    pub(crate) ends: Vec<(String, String, Vec<(i64, i64)>)>,
+    pub(crate) ends: Vec<Standing>,
     /// Appends by event, in order of time.
     pub(crate) appended: HashMap<usize, Vec<Appended>>,
 }
@@ -331,7 +338,7 @@ impl Story {
                 }));
             }
         }
-        for (group, topic, partitions) in &self.ends {
+        for Standing { group, topic, partitions } in &self.ends {
             for (partition, (committed, end)) in partitions.iter().enumerate() {
                 let committed = (*committed >= 0).then_some(*committed);
                 history.add(Fact::End(checker::End { place: format!("{group} {topic}/{partition}"), committed, end: *end }));
