@@ -5,13 +5,14 @@ use super::faults::{Hand, schedule};
 use super::fleet::{End, Fleet};
 use super::load::{Load, Plan};
 use super::sites::Sites;
-use super::story::{self, Story};
+use super::story::{self, Standing, Story};
 use super::{DRAIN, Millis, SESSION, TIMEOUT, registry};
 use crate::checker::{Report, judge};
 use crate::harness::broker::Broker;
 use crate::harness::kafka;
 use crate::harness::processes::run_dir;
 use crate::harness::scene::Scene;
+use crate::harness::{SOON, await_true};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,14 @@ impl Stage {
         scene.tiers = vec!["500ms", "2s", "10s"];
         scene.log_level = "info";
         scene.create_topics();
+        // Each broker hears of new topics by itself.
+        let ours =
+            scene.tiers.iter().map(|tier| scene.tier_topic(tier)).chain([scene.dead_letter_topic(), format!("{}.replay", scene.prefix)]);
+        for topic in ours {
+            for broker in &brokers {
+                await_true("every broker knows every topic", SOON, || kafka::partitions(&broker.bootstrap, &topic) == partitions as i32);
+            }
+        }
         Self { brokers, scene, sites }
     }
 }
@@ -192,7 +201,7 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
         commits,
         lives,
         faults,
-        ends: groups.iter().map(|(g, t)| (g.clone(), t.clone(), standing(&bootstrap, g, t))).collect(),
+        ends: groups.iter().map(|(g, t)| Standing { group: g.clone(), topic: t.clone(), partitions: standing(&bootstrap, g, t) }).collect(),
         appended: Default::default(),
     }
     .ordered();

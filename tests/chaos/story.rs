@@ -35,6 +35,14 @@ pub(crate) struct Appended {
     pub(crate) attempts: u32,
 }
 
+/// Where a group stands in a topic when all is quiet.
+pub(crate) struct Standing {
+    pub(crate) group: String,
+    pub(crate) topic: String,
+    /// What is committed, -1 for nothing, and where the log ends.
+    pub(crate) partitions: Vec<(i64, i64)>,
+}
+
 /// Everything that is known of a run.
 pub(crate) struct Story {
     pub(crate) source: String,
@@ -51,8 +59,7 @@ pub(crate) struct Story {
     pub(crate) commits: Commits,
     pub(crate) lives: Vec<Life>,
     pub(crate) faults: Vec<Happened>,
-    /// Group, topic, and for each partition what is committed and where the log ends.
-    pub(crate) ends: Vec<(String, String, Vec<(i64, i64)>)>,
+    pub(crate) ends: Vec<Standing>,
     /// Appends by event, in order of time.
     pub(crate) appended: HashMap<usize, Vec<Appended>>,
 }
@@ -185,7 +192,12 @@ impl Story {
                 history.add(Fact::Wrong(format!("a request of an unknown event: {seen:?}")));
                 continue;
             };
-            let unsure = seen.ended - seen.arrived >= TIMEOUT - SLACK;
+            // Who slept when the answer came may have found the time-out first when it woke up.
+            let life = self.lives.iter().find(|life| life.number == seen.replica);
+            let asleep =
+                life.into_iter().flat_map(|life| &life.freezes).find(|(from, to)| seen.arrived <= *to && *from <= seen.ended + SLACK);
+            let known = asleep.map_or(seen.ended, |(_, to)| seen.ended.max(*to));
+            let unsure = known.saturating_sub(seen.arrived) >= TIMEOUT - SLACK;
             let answer = match seen.ending {
                 Ending::Answered(status) if !unsure => {
                     Answer::Read { status, at_ms: seen.ended, retry_after_ms: (status == 503).then_some(1_000) }
@@ -326,7 +338,7 @@ impl Story {
                 }));
             }
         }
-        for (group, topic, partitions) in &self.ends {
+        for Standing { group, topic, partitions } in &self.ends {
             for (partition, (committed, end)) in partitions.iter().enumerate() {
                 let committed = (*committed >= 0).then_some(*committed);
                 history.add(Fact::End(checker::End { place: format!("{group} {topic}/{partition}"), committed, end: *end }));

@@ -239,7 +239,7 @@ fn attempts_are_neither_early_nor_late_by_more_than_the_rules_say() {
             h.requests
                 .iter_mut()
                 .filter(|r| r.id == "twice" && r.at_ms > 2_000)
-                .for_each(|r| (r.at_ms, r.answer) = (at, read(200, at + 10)))
+                .for_each(|r| (r.at_ms, r.answer) = (at, read(200, at + 10)));
         }
     };
     finds(move_second(4_510), &[]);
