@@ -135,6 +135,8 @@ pub struct Lane<T> {
     rate_next: Duration,
     /// The latest slot that was given to a parked record.
     last_slot: Duration,
+    /// The pace by which the slots ahead were given.
+    slot_pace: Duration,
     /// When the latest outstanding attempt will have timed out.
     silence_ends: Duration,
     circuit: Circuit,
@@ -168,6 +170,7 @@ impl<T: Item> Lane<T> {
             paused_until: None,
             rate_next: Duration::ZERO,
             last_slot: Duration::ZERO,
+            slot_pace: Duration::ZERO,
             silence_ends: Duration::ZERO,
             circuit: Circuit::new(),
             counted: Unanswered::default(),
@@ -326,6 +329,10 @@ impl<T: Item> Lane<T> {
         match ended.reply {
             // Who refuses for good has looked at it: the endpoint is well.
             Reply::Accepted | Reply::Rejected => {
+                if self.circuit.reopens().is_some() {
+                    // The queue for its reopening is over.
+                    self.last_slot = Duration::ZERO;
+                }
                 self.circuit.succeeded();
                 false
             }
@@ -357,9 +364,16 @@ impl<T: Item> Lane<T> {
         self.in_vain = 0;
     }
 
-    /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before.
+    /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before. When the lane has become
+    /// faster meanwhile, what is ahead will be through sooner than those slots say.
     pub fn slot(&mut self, earliest: Duration) -> Duration {
-        self.last_slot = earliest.max(self.last_slot + self.pace());
+        let pace = self.pace();
+        let ahead = self.last_slot.saturating_sub(earliest);
+        if pace < self.slot_pace {
+            self.last_slot = earliest + ahead.mul_f64(pace.as_secs_f64() / self.slot_pace.as_secs_f64());
+        }
+        self.slot_pace = pace;
+        self.last_slot = earliest.max(self.last_slot + pace);
         self.last_slot
     }
 
@@ -705,6 +719,17 @@ mod tests {
         assert_eq!([slot(5000), slot(5000), slot(5000), slot(9000), slot(5000)], [5000, 5010, 5020, 9000, 9010], "100 ms over ten");
         let mut slow = super::Lane::<u32>::new(Terms { limit: 10, rate: Some(2.0) });
         assert_eq!([slow.slot(ms(5000)), slow.slot(ms(5000))], [ms(5000), ms(5500)]);
+    }
+
+    #[test]
+    fn slots_given_while_it_was_slow_do_not_hold_up_what_is_parked_when_it_is_fast() {
+        let mut lane = lane(10, None);
+        (0..1000).for_each(|_| {
+            let _ = lane.slot(ms(5000));
+        });
+        assert_eq!(lane.slot(ms(5000)), ms(15_000));
+        lane.service = Some(ms(10));
+        assert_eq!(lane.slot(ms(5000)), ms(6001), "a thousand at a millisecond each");
     }
 
     #[test]
