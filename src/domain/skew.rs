@@ -10,6 +10,10 @@ pub const SANE: Duration = Duration::from_secs(60);
 /// over a suspended machine would pause intake for ever: what is paused appends nothing, and only an append brings a new report.
 pub const PROOF: Duration = Duration::from_secs(300);
 
+/// A report this much behind what earlier ones say was read late: the process was stopped, or its answer was long on its way. It would set
+/// the broker's clock back by as much.
+const PUNCTUAL: Duration = Duration::from_millis(100);
+
 /// The last append that the broker told us of: (its timestamp, our monotonic clock then).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BrokerClock {
@@ -17,9 +21,14 @@ pub struct BrokerClock {
 }
 
 impl BrokerClock {
-    /// Keeps a delivery report: the broker's append timestamp and the monotonic time at which it arrived.
+    /// Keeps a delivery report: the broker's append timestamp and the monotonic time at which it arrived. A report only tells how late it is
+    /// at least; one that is late beside an earlier one is not believed, as long as that one proves anything.
     pub fn observe(&mut self, append: UnixMillis, monotonic: Duration) {
-        self.last = Some((append, monotonic));
+        let known = self.last.filter(|(_, at)| monotonic.saturating_sub(*at) <= PROOF);
+        let is_late = known.is_some_and(|(before, at)| append.plus(PUNCTUAL) < before.plus(monotonic.saturating_sub(at)));
+        if !is_late {
+            self.last = Some((append, monotonic));
+        }
     }
 
     /// The broker's now: append + elapsed; our `wall` clock while nothing is known.
@@ -68,6 +77,20 @@ mod tests {
         assert_eq!(clock.skew_ms(UnixMillis(2_000_000), secs(311)), None);
         clock.observe(UnixMillis(1_301_000), secs(311));
         assert!(!clock.is_sane(UnixMillis(2_000_000), secs(311)), "the next report tells it again");
+    }
+
+    #[test]
+    fn a_report_that_is_read_late_does_not_set_the_brokers_clock_back_and_a_clock_that_was_set_back_is_followed() {
+        let mut clock = BrokerClock::default();
+        clock.observe(UnixMillis(1_000_000), secs(10));
+        clock.observe(UnixMillis(1_001_000), secs(80));
+        assert_eq!(clock.now(UnixMillis(0), secs(80)), UnixMillis(1_070_000), "appended a second later, read after a minute");
+        clock.observe(UnixMillis(1_070_950), secs(81));
+        assert_eq!(clock.now(UnixMillis(0), secs(81)), UnixMillis(1_070_950), "on its way as long as answers are");
+        clock.observe(UnixMillis(1_000), secs(381));
+        assert_eq!(clock.now(UnixMillis(0), secs(381)), UnixMillis(1_370_950));
+        clock.observe(UnixMillis(2_000), secs(382));
+        assert_eq!(clock.now(UnixMillis(0), secs(382)), UnixMillis(2_000), "what contradicts it is too old");
     }
 
     #[test]

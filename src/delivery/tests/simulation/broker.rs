@@ -3,7 +3,7 @@
 
 use super::super::super::checker::{Cause, Commit, Exposure, Fact, Letter, Requeue};
 use super::group::{Group, Member};
-use super::time::{Timeline, millis};
+use super::time::{EPOCH, Timeline, millis};
 use super::trace::Trace;
 use crate::domain::class::Class;
 use crate::domain::headers::name;
@@ -355,9 +355,10 @@ impl Broker {
     }
 
     fn answer(&mut self, number: u64) {
-        let (now, unix) = (self.now(), self.timeline.unix());
+        let now = self.now();
         let Some(append) = self.appends.get_mut(&number) else { return };
-        append.answered.get_or_insert((now, Ok(unix)));
+        let appended = EPOCH.plus(append.appended.unwrap_or(now));
+        append.answered.get_or_insert((now, Ok(appended)));
         if let Some(waker) = append.waker.take() {
             waker.wake();
         }

@@ -539,13 +539,18 @@ impl World {
     pub(super) fn history(&mut self) -> History {
         let mut history = History::default();
         let settings = &self.around.settings;
+        // The broker's clock is known as well as its answers are quick: a late one shows a clock that is behind.
+        let slow = |(_, fault): &(Duration, Fault)| {
+            if let Fault::SlowBroker { slow_ms, .. } = fault { i64::try_from(*slow_ms).ok() } else { None }
+        };
+        let late_reports = 100 + self.plan.faults.iter().filter_map(slow).max().unwrap_or(0);
         // Memory is scarce from half of the fresh class's share on; a record here costs about 400 bytes.
         // A record is parked for the endpoint of the registry of then: which one that was, outsiders do not know once it has changed.
         let crowd = Class::Fresh.share(settings.max_records()).min(Class::Fresh.share(settings.max_in_flight_bytes) / 450) / 2;
         let least_crowd = if self.reloads > 0 { 0 } else { crowd };
         let early = settings.tiers.tolerance(settings.tiers.smallest());
         history.add(Fact::Rules(Rules {
-            early_ms: millis(early) + 2,
+            early_ms: millis(early) + late_reports + 2,
             late_ms: Some(AFTERMATH.as_millis() as i64),
             failures_to_open: settings.circuit.failures,
             least_crowd,
