@@ -40,6 +40,9 @@ const STUCK: Duration = Duration::from_secs(2);
 /// An answer says something about the endpoint for so long (design §9).
 const ANSWER_COUNTS: Duration = Duration::from_secs(60);
 
+/// While its circuit is closed, nothing stays away from an endpoint tried in vain for longer.
+const LONGEST_VAIN_PAUSE: Duration = Duration::from_secs(60);
+
 /// So long after its first answer a lane's answers say how many it answers in a second.
 const PACE_KNOWN: Duration = Duration::from_secs(4);
 
@@ -377,15 +380,17 @@ impl<T: Item> Lane<T> {
         self.last_slot
     }
 
-    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, after a pause as long as
-    /// its circuit's would be, and not before it is known whether what is outstanding was in vain, too.
+    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, not before it is known
+    /// whether what is outstanding was in vain, too; and where it was never tried, after a pause that grows as its circuit's would, up to
+    /// [`LONGEST_VAIN_PAUSE`].
     #[must_use]
-    pub fn room_again(&self, settings: &CircuitSettings, now: Duration) -> Duration {
+    pub fn room_again(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
         if !self.is_in_vain(now) {
             return now;
         }
         let doublings = self.in_vain.saturating_sub(1).min(16);
-        let pause = settings.pause.saturating_mul(1 << doublings).min(settings.max_pause);
+        let pause = settings.pause.saturating_mul(1 << doublings).min(settings.max_pause).min(LONGEST_VAIN_PAUSE);
+        let pause = if by_schedule { Duration::ZERO } else { pause };
         let outstanding = if self.running() > 0 { self.silence_ends } else { Duration::ZERO };
         now.max(self.vain_end + pause).max(outstanding)
     }
@@ -736,7 +741,7 @@ mod tests {
     fn a_record_parked_for_silence_comes_back_when_it_is_known_whether_it_was_in_vain() {
         let mut lane = lane(4, None);
         start(&mut lane, 0);
-        let again = |lane: &Lane<u32>, now| lane.room_again(&CIRCUIT, ms(now)).as_millis();
+        let again = |lane: &Lane<u32>, now| lane.room_again(false, &CIRCUIT, ms(now)).as_millis();
         assert_eq!(again(&lane, 1500), 1500);
         let _ = end(&mut lane, 0, Reply::TimedOut, 0, 20_000);
         assert_eq!(again(&lane, 20_000), 25_000);
@@ -745,6 +750,7 @@ mod tests {
         let _ = end(&mut lane, 0, Reply::Broken, 20_001, 20_003);
         assert_eq!(again(&lane, 20_004), 30_003, "nothing is outstanding, and the second pause is ten seconds");
         assert_eq!(again(&lane, 50_000), 50_000);
+        assert_eq!(lane.room_again(true, &CIRCUIT, ms(20_004)), ms(20_004), "due by its own schedule");
     }
 
     #[test]

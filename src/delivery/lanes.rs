@@ -10,7 +10,7 @@
 //! ```
 //!
 //! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
-//! the others. For an endpoint tried in vain, nothing. For the others nothing is limited as long as less than half of what the class may hold in
+//! the others. For an endpoint tried in vain, nothing fresh, and of what returns no more than its waiting room. For the others nothing is limited as long as less than half of what the class may hold in
 //! memory waits. From then on a lane may hold
 //! - its waiting room, if its endpoint is slower than ever; of that at most half of an equal share once its records have waited for any
 //!   answer for seconds: the endpoint hangs, or was never tried for want of a slot;
@@ -122,14 +122,16 @@ struct Lines {
 impl Lines {
     /// Records and bytes of `class` that may wait in `lane`.
     fn cap<T: Item>(&self, lane: &Lane<T>, class: Class, now: Duration) -> (usize, usize) {
-        if lane.is_in_vain(now) {
-            return (0, 0);
-        }
         let (records, bytes) = (budget(self.max_records, class), budget(self.max_bytes, class));
         let waiting = self.waiting[class.index()];
         let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
         let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
         let scarce = waiting.0 * 2 >= records || waiting.1 * 2 >= bytes;
+        if lane.is_in_vain(now) {
+            // What returns is mostly due by its own schedule: some of it may wait for its turn beside what is fresh.
+            let some = class != Class::Fresh && !scarce;
+            return if some { (lane.room(), usize::MAX) } else { (0, 0) };
+        }
         if !scarce || lanes == 1 && !self.contended {
             return (usize::MAX, usize::MAX);
         }
@@ -234,7 +236,7 @@ impl<T: Item> Lanes<T> {
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting(class) < cap.0 && lane.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
-            let slot = lane.slot(lane.room_again(&self.circuit, now));
+            let slot = lane.slot(lane.room_again(item.by_schedule(), &self.circuit, now));
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
         self.lines.waits(endpoint, lane, class, item, now);
@@ -324,7 +326,7 @@ impl<T: Item> Lanes<T> {
         for class in Class::ALL {
             for endpoint in &self.lines.ready[class.index()] {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
-                let (again, cap) = (lane.room_again(&self.circuit, now), self.lines.cap(lane, class, now));
+                let (again, cap) = (lane.room_again(class != Class::Fresh, &self.circuit, now), self.lines.cap(lane, class, now));
                 for item in lane.trim(class, cap) {
                     parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Full });
                 }
@@ -495,6 +497,8 @@ mod tests {
         assert_eq!((parked.len(), lanes.waiting().count()), (8, 0));
         assert!(parked.iter().all(|p| p.cause == ParkCause::Full));
         assert!(matches!(fresh(&mut lanes, "a", 10, after(20_001)), Offer::Park(_)));
+        let returning = (0..9).map(|n| offer(&mut lanes, "a", Class::Retry, 1_000_000 + n, after(20_001)));
+        assert_eq!(returning.filter(|offer| *offer == Offer::Waits).count(), 4, "four times the one that may run");
     }
 
     #[test]
