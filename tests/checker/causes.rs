@@ -76,7 +76,9 @@ impl<'a> Exposures<'a> {
         let end = match request.answer {
             // What the receiver wrote late, the client gave up on earlier; what it never answered ran on until the time-out.
             Answer::Read { at_ms, .. } | Answer::Unsure { at_ms, .. } => at_ms,
-            Answer::None { .. } => request.ended(endpoint),
+            // Later than the time-out where the client was stopped meanwhile.
+            Answer::None { at_ms: Some(at_ms) } => at_ms,
+            Answer::None { at_ms: None } => request.ended(endpoint),
         };
         self.hit(&request.id, request.replica.as_deref(), request.at_ms, end)
     }

@@ -59,17 +59,22 @@ pub(super) struct Append {
     record: Option<NewRecord>,
     sent: Duration,
     pub(super) appended: Option<Duration>,
-    pub(super) answered: Option<(Duration, Result<UnixMillis, String>)>,
+    answered: Option<(Duration, Result<UnixMillis, String>)>,
+    /// When whoever asked read the answer.
+    read: Option<Duration>,
     waker: Option<Waker>,
     /// Whoever asked is gone.
     orphan: bool,
 }
 
+/// Commit points, each with how often its place had been given to somebody when the commit was sent.
+type Points = Vec<(Place, u64, CommitPoint)>;
+
 /// What the broker will do later.
 enum Later {
     Append(u64),
     Answer(u64),
-    Commit { class: Class, member: Member, points: Vec<(Place, CommitPoint)>, asked: Duration },
+    Commit { class: Class, member: Member, points: Points, asked: Duration },
     CommitAnswer { class: Class, member: Member, result: Result<(), String> },
     Expel { class: Class, member: Member },
 }
@@ -299,7 +304,8 @@ impl Broker {
         let (number, sent, id) = (self.number(), self.now(), id_of(&record.headers));
         let way = self.mood.slow;
         let at = sent + self.up_to(way);
-        let append = Append { replica, id, record: Some(record), sent, appended: None, answered: None, waker: None, orphan: false };
+        let append =
+            Append { replica, id, record: Some(record), sent, appended: None, answered: None, read: None, waker: None, orphan: false };
         self.appends.insert(number, append);
         self.later(at, Later::Append(number));
         number
@@ -307,9 +313,11 @@ impl Broker {
 
     /// The answer, or who is to be woken by it.
     pub(super) fn answered(&mut self, number: u64, waker: &Waker) -> Option<Result<UnixMillis, String>> {
+        let now = self.now();
         let append = self.appends.get_mut(&number)?;
-        if append.answered.is_none() {
-            append.waker = Some(waker.clone());
+        match append.answered {
+            Some(_) => append.read = Some(now),
+            None => append.waker = Some(waker.clone()),
         }
         append.answered.clone().map(|(_, result)| result)
     }
@@ -373,6 +381,9 @@ impl Broker {
     /// A commit; `None`: the answer comes later.
     pub(super) fn commit(&mut self, class: Class, member: Member, points: Vec<(Place, CommitPoint)>, wait: bool) -> Result<(), String> {
         let asked = self.now();
+        let given = &self.group(class).given;
+        let points: Points =
+            points.into_iter().map(|(place, point)| (place.clone(), given.get(&place).copied().unwrap_or(0), point)).collect();
         if wait {
             // What the client sent before arrives before.
             let earlier: Vec<_> = self
@@ -398,19 +409,19 @@ impl Broker {
         Ok(())
     }
 
-    fn apply(&mut self, class: Class, member: Member, points: &[(Place, CommitPoint)], asked: Duration) -> Result<(), String> {
+    fn apply(&mut self, class: Class, member: Member, points: &[(Place, u64, CommitPoint)], asked: Duration) -> Result<(), String> {
         let fails = self.chance.u32(0..100) < self.mood.commits_fail;
         if fails && self.chance.bool() {
             return Err("RebalanceInProgress".to_owned());
         }
         let group = self.group(class);
-        if points.iter().any(|(place, _)| group.owner(place) != Some(member)) {
+        if points.iter().any(|(place, given, _)| group.owner(place) != Some(member) || group.given.get(place) != Some(given)) {
             return Err("IllegalGeneration".to_owned());
         }
-        if points.iter().any(|(_, point)| point.metadata.len() > MAX_METADATA) {
+        if points.iter().any(|(_, _, point)| point.metadata.len() > MAX_METADATA) {
             return Err("OffsetMetadataTooLarge".to_owned());
         }
-        for (place, point) in points {
+        for (place, _, point) in points {
             let before = self.group(class).commits.insert(place.clone(), (point.offset, point.metadata.clone()));
             self.group(class).asked.insert(place.clone(), asked);
             self.witness(class, place, before.map(|(offset, _)| offset), point);
@@ -458,7 +469,7 @@ impl Broker {
         let (at_ms, by) = (millis(self.now()), Some(format!("r{replica}")));
         // What was sent and not known to be appended when the last commit was asked for: that, and the attempt that led to it.
         let late = |a: &&Append| {
-            let unknown = a.answered.as_ref().is_none_or(|(at, _)| *at >= since);
+            let unknown = a.read.is_none_or(|at| at >= since);
             a.replica == replica && unknown && only.contains(&*a.id)
         };
         let late: Vec<(i64, String)> = self.appends.values().filter(late).map(|a| (millis(a.sent), a.id.to_string())).collect();

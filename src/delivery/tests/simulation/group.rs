@@ -22,6 +22,8 @@ pub(super) struct Group {
     silent: BTreeSet<Member>,
     owners: BTreeMap<Place, Option<Member>>,
     revoking: BTreeSet<Place>,
+    /// How often a place was given to somebody: a commit of an earlier time is fenced.
+    pub(super) given: BTreeMap<Place, u64>,
     welcome: BTreeSet<Member>,
     outcasts: BTreeMap<Member, Vec<Place>>,
     answers: BTreeMap<Member, VecDeque<Result<(), String>>>,
@@ -111,6 +113,11 @@ impl Group {
         self.outcasts.insert(member, owned);
     }
 
+    /// Whether it was expelled and does not know it.
+    pub(super) fn is_outcast(&self, member: Member) -> bool {
+        self.outcasts.contains_key(&member)
+    }
+
     /// What was taken from a member that learns it now.
     pub(super) fn learns_its_loss(&mut self, member: Member) -> Option<Vec<Place>> {
         self.outcasts.remove(&member)
@@ -132,6 +139,7 @@ impl Group {
                 None => {
                     self.owners.insert(place.clone(), Some(target));
                     self.asked.insert(place.clone(), now);
+                    *self.given.entry(place.clone()).or_default() += 1;
                     give.entry(target).or_default().push(place);
                 }
                 Some(owner) if owner != target && self.revoking.insert(place.clone()) => take.entry(owner).or_default().push(place),

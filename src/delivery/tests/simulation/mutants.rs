@@ -50,7 +50,12 @@ fn dropping_on_revoke_is_caught() {
 
 #[test]
 fn requeueing_a_late_failure_after_a_revoke_is_caught() {
-    is_caught_by_seeds(Mutant::RequeueLateFailureAfterRevoke, &[Kind::RepeatUnexcused]);
+    // Attempts that take longer than the grace are running when another replica joins; later the endpoint answers.
+    let silent = super::plan::EndpointPlan { timeout: Duration::from_secs(4), ..endpoint(0, Manner::Hangs) };
+    let mut plan = Plan { partitions: 2, calm: Duration::from_secs(20), ..Plan::calm(1, vec![silent], 8) };
+    plan.settings.endpoint_concurrency = 8;
+    let plan = plan.with(500, Fault::Join).with(3_000, Fault::Manners { endpoint: 0, manner: Manner::Good });
+    is_caught_by(Mutant::RequeueLateFailureAfterRevoke, &plan, Kind::RepeatUnexcused);
 }
 
 #[test]

@@ -178,14 +178,20 @@ impl Transport for SimTransport {
             // Not `panic!`: no hook is to print it.
             std::panic::resume_unwind(Box::new("a fault of ours, in a simulation"));
         }
-        if let (Outcome::Answered { status, .. }, Some(at)) = (&plan.outcome.1, entry.at.take()) {
-            let mut receivers = self.receivers.borrow_mut();
-            let at_ms = millis(timeline.now());
-            let retry_after_ms = plan.written.and_then(|(_, _, retry)| retry).map(|seconds| i64::from(seconds) * 1_000);
-            receivers.requests[at].answer = Answer::Read { status: *status, at_ms, retry_after_ms };
-            if (200..300).contains(status) {
-                self.broker.borrow_mut().succeeded(&id);
+        let at_ms = millis(timeline.now());
+        match (&plan.outcome.1, entry.at.take()) {
+            (Outcome::Answered { status, .. }, Some(at)) => {
+                let retry_after_ms = plan.written.and_then(|(_, _, retry)| retry).map(|seconds| i64::from(seconds) * 1_000);
+                self.receivers.borrow_mut().requests[at].answer = Answer::Read { status: *status, at_ms, retry_after_ms };
+                if (200..300).contains(status) {
+                    self.broker.borrow_mut().succeeded(&id);
+                }
             }
+            // A process that was stopped learns of it late.
+            (Outcome::Failed(_), Some(at)) if plan.written.is_none() => {
+                self.receivers.borrow_mut().requests[at].answer = Answer::None { at_ms: Some(at_ms) };
+            }
+            (Outcome::Failed(_) | Outcome::Answered { .. }, _) => {}
         }
         plan.outcome.1
     }

@@ -42,6 +42,7 @@ struct Signal {
     waker: RefCell<Option<Waker>>,
 }
 
+#[derive(Debug)]
 enum Waits {
     ForNothing,
     ForSource { until: Duration, max: usize },
@@ -172,6 +173,14 @@ impl Replica {
             if ready {
                 into.push((at, Part::Intake(class)));
             }
+        }
+    }
+
+    /// For people.
+    pub(super) fn waits_for(&self, part: Part) -> String {
+        match part {
+            Part::Engine => String::new(),
+            Part::Intake(class) => format!("{:?}", self.intakes[class.index()].waits),
         }
     }
 

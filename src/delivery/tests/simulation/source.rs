@@ -159,12 +159,11 @@ impl Source for SimSource {
         let places: Vec<Place> = partitions.iter().map(place).collect();
         self.gone(&places, Cause::RevokeOutlivedGrace);
         let mut broker = self.broker.borrow_mut();
-        if broker.group(self.class).is_member(self.member) {
-            broker.rebalance(self.class);
-        } else {
+        // Expelled while it gave something back: it joins again once it has learned what else it lost.
+        if !broker.group(self.class).is_member(self.member) && !broker.group(self.class).is_outcast(self.member) {
             broker.join(self.class, self.member);
-            broker.rebalance(self.class);
         }
+        broker.rebalance(self.class);
     }
 
     fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused> {

@@ -45,8 +45,8 @@ impl Timeline {
 
     /// The next instant after `at` at which somebody idle looks around.
     pub(super) fn coarse(&self, at: Duration) -> Duration {
-        let grain = self.grain.get().as_millis().max(1);
-        Duration::from_millis(u64::try_from(at.as_millis().div_ceil(grain) * grain).unwrap_or(u64::MAX))
+        let grain = self.grain.get().as_micros().max(1);
+        Duration::from_micros(u64::try_from(at.as_micros().div_ceil(grain) * grain).unwrap_or(u64::MAX))
     }
 
     pub(super) fn next(&self) -> Option<Duration> {

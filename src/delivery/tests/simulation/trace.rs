@@ -9,12 +9,19 @@ pub(super) struct Trace {
     hash: Cell<u64>,
     steps: Cell<u64>,
     lines: Option<RefCell<Vec<String>>>,
+    /// Lines for steps, too.
+    with_steps: bool,
 }
 
 impl Trace {
     /// With lines only where somebody will read them: they cost.
     pub(super) fn new(with_lines: bool) -> Self {
-        Self { hash: Cell::new(0xcbf2_9ce4_8422_2325), steps: Cell::new(0), lines: with_lines.then(RefCell::default) }
+        Self {
+            hash: Cell::new(0xcbf2_9ce4_8422_2325),
+            steps: Cell::new(0),
+            lines: with_lines.then(RefCell::default),
+            with_steps: std::env::var_os("STEPS").is_some(),
+        }
     }
 
     fn stir(&self, at: Duration, what: &'static str, number: u64) {
@@ -26,8 +33,11 @@ impl Trace {
     }
 
     /// Somebody takes a step.
-    pub(super) fn step(&self, at: Duration, number: u64) {
+    pub(super) fn step(&self, at: Duration, number: u64, text: impl FnOnce() -> String) {
         self.stir(at, "step", number);
+        if let Some(lines) = self.lines.as_ref().filter(|_| self.with_steps) {
+            lines.borrow_mut().push(format!("{:>9.3} step {}", at.as_secs_f64(), text()));
+        }
         self.steps.set(self.steps.get() + 1);
     }
 

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 /// A fault may make somebody late for so long.
 const AFTERMATH: Duration = Duration::from_secs(25);
 /// More steps than any run needs.
-const MOST_STEPS: u64 = 3_000_000;
+const MOST_STEPS: u64 = 500_000;
 
 /// What is to happen at a time.
 enum Due {
@@ -151,7 +151,8 @@ impl World {
             }
             if let Some((at, part)) = self.chance.choice(&runnable).copied() {
                 let number = self.replicas[at].number;
-                self.trace.step(now, number * 8 + part_number(part));
+                self.trace
+                    .step(now, number * 8 + part_number(part), || format!("r{number} {part:?} {}", self.replicas[at].waits_for(part)));
                 self.replicas[at].step(part, &self.around.timeline);
                 self.bury_the_dead();
                 continue;
