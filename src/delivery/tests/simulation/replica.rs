@@ -44,9 +44,9 @@ struct Signal {
 
 #[derive(Debug)]
 enum Waits {
-    ForNothing,
-    ForSource { until: Duration, max: usize },
-    ForReturns { until: Duration, nudged: bool },
+    Nothing,
+    Source { until: Duration, max: usize },
+    Returns { until: Duration, nudged: bool },
 }
 
 struct Intake {
@@ -103,7 +103,7 @@ impl Replica {
                 positions: Arc::clone(&positions),
             };
             let source = SimSource::join(&around.broker, class, number);
-            Intake { thread: Some(Thread::new(source, context)), waits: Waits::ForNothing }
+            Intake { thread: Some(Thread::new(source, context)), waits: Waits::Nothing }
         });
         for class in Class::ALL {
             around.broker.borrow_mut().rebalance(class);
@@ -166,9 +166,9 @@ impl Replica {
             let intake = &mut self.intakes[class.index()];
             let Some(thread) = &mut intake.thread else { continue };
             let ready = match intake.waits {
-                Waits::ForNothing => true,
-                Waits::ForSource { until, .. } => until <= now || thread.source.has_event(),
-                Waits::ForReturns { until, nudged } => nudged || until <= now,
+                Waits::Nothing => true,
+                Waits::Source { until, .. } => until <= now || thread.source.has_event(),
+                Waits::Returns { until, nudged } => nudged || until <= now,
             };
             if ready {
                 into.push((at, Part::Intake(class)));
@@ -192,8 +192,8 @@ impl Replica {
         let of = |i: &Intake| {
             i.thread.as_ref()?;
             match i.waits {
-                Waits::ForNothing => Some(Duration::ZERO),
-                Waits::ForSource { until, .. } | Waits::ForReturns { until, .. } => Some(until),
+                Waits::Nothing => Some(Duration::ZERO),
+                Waits::Source { until, .. } | Waits::Returns { until, .. } => Some(until),
             }
         };
         self.intakes.iter().filter_map(of).min()
@@ -214,7 +214,7 @@ impl Replica {
             self.engine = None;
         }
         for intake in &mut self.intakes {
-            if let Waits::ForReturns { nudged, .. } = &mut intake.waits {
+            if let Waits::Returns { nudged, .. } = &mut intake.waits {
                 *nudged = true;
             }
         }
@@ -225,15 +225,15 @@ impl Replica {
         let Some(thread) = &mut intake.thread else { return };
         let now = timeline.now();
         let ended = match intake.waits {
-            Waits::ForNothing => None,
-            Waits::ForSource { max, .. } => {
+            Waits::Nothing => None,
+            Waits::Source { max, .. } => {
                 let event = thread.source.poll(Duration::ZERO, max);
                 thread.on_event(event)
             }
-            Waits::ForReturns { until, .. } => match thread.context.inbox.try_recv() {
+            Waits::Returns { until, .. } => match thread.context.inbox.try_recv() {
                 Ok(message) => thread.on_message(message),
                 Err(_) if until > now && self.engine.is_some() => {
-                    intake.waits = Waits::ForReturns { until, nudged: false };
+                    intake.waits = Waits::Returns { until, nudged: false };
                     return;
                 }
                 Err(_) => None,
@@ -242,8 +242,8 @@ impl Replica {
         let next = if ended.is_some() { None } else { thread.turn().ok() };
         thread.source.look_again();
         match next {
-            Some(Wait::Source { timeout, max }) => intake.waits = Waits::ForSource { until: timeline.coarse(now + timeout), max },
-            Some(Wait::Returns { timeout }) => intake.waits = Waits::ForReturns { until: timeline.coarse(now + timeout), nudged: true },
+            Some(Wait::Source { timeout, max }) => intake.waits = Waits::Source { until: timeline.coarse(now + timeout), max },
+            Some(Wait::Returns { timeout }) => intake.waits = Waits::Returns { until: timeline.coarse(now + timeout), nudged: true },
             None => intake.thread = None,
         }
     }

@@ -562,9 +562,9 @@ impl World {
             .plan
             .faults
             .iter()
-            .filter_map(|(_, f)| match f {
-                Fault::Manners { endpoint, manner: Manner::Refuses } => Some(self.plan.endpoints[*endpoint].host.as_str()),
-                _ => None,
+            .filter_map(|(_, fault)| {
+                let Fault::Manners { endpoint, manner: Manner::Refuses } = fault else { return None };
+                Some(self.plan.endpoints[*endpoint].host.as_str())
             })
             .collect();
         for (plan, version) in self.plan.endpoints.iter().flat_map(|e| (0..=self.reloads).map(move |v| (e, v))) {
