@@ -104,7 +104,7 @@ fn number(variable: &str, default: u64) -> u64 {
 /// CI's share; `SEEDS` and `FIRST` in the environment say otherwise (`make simulate`).
 #[test]
 fn no_seed_violates_an_invariant() {
-    let (first, count) = (number("FIRST", 0), number("SEEDS", 2_000));
+    let (first, count) = (number("FIRST", 0), number("SEEDS", 10_000));
     let began = Instant::now();
     let (failed, failures) = run_many(first, count);
     let seconds = began.elapsed().as_secs_f64();
