@@ -2,6 +2,7 @@
 //! the others are not disturbed.
 
 use super::{accepting, events};
+use crate::harness::daemon::Daemon;
 use crate::harness::receiver::Answer;
 use crate::harness::scene::{Scene, simple_registry};
 use crate::harness::{SOON, await_true};
@@ -21,6 +22,11 @@ fn a_named_replica_that_restarts_within_the_session_time_out_causes_no_rebalance
     scene.environment = named("replica-2");
     let mut second = scene.launch();
     second.wait_ready();
+    await_true("every class has found its shares", SOON, || {
+        let has_some =
+            |r: &Daemon| ["fresh", "retry", "replay"].iter().all(|class| r.metric(ASSIGNED, &[&format!("class=\"{class}\"")]) > 0.0);
+        has_some(&first) && has_some(&second)
+    });
     await_true("each has two partitions", SOON, || [&first, &second].iter().all(|r| (r.metric(ASSIGNED, FRESH) - 2.0).abs() < 0.1));
     scene.producer.send_all(scene.source(), &events("shop.example", 0..100));
     accepted.wait(100, SOON);
