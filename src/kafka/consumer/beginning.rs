@@ -109,7 +109,12 @@ mod tests {
         // The first is a moment ahead and has committed its start when the second asks.
         first.start(&[(given[0].partition.clone(), 3)]);
         let point = CommitPoint { offset: 3, metadata: String::new() };
-        first.commit(vec![(given[0].partition.clone(), point)], CommitMode::Await).unwrap();
+        // In a rebalance a commit is refused, which means "not yet".
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(refused) = first.commit(vec![(given[0].partition.clone(), point.clone())], CommitMode::Await) {
+            assert!(Instant::now() < deadline, "{refused}");
+            let _ = first.poll(Duration::from_millis(50), 1);
+        }
         let given = assigned(&mut second);
         assert_eq!((given.len(), &given[0].committed, given[0].latest), (1, &None, Some(3)));
         // Who comes later finds the topic begun: a partition without a commit is read from its start.
