@@ -11,7 +11,8 @@
 //!
 //! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
 //! the others. For an endpoint tried in vain, nothing fresh, and of what returns no more than its waiting room. For the others nothing is
-//! limited until one in [`SCARCE`] of what the class may hold in memory waits. From then on a lane may hold
+//! limited until one in [`SCARCE`] of the records that the class may hold in memory waits, or one in [`SCARCE_BYTES`] of the bytes. From then
+//! on a lane may hold
 //! - its waiting room, if its endpoint is slower than ever; of that at most half of an equal share once its records have waited for any
 //!   answer for too long;
 //! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
@@ -34,9 +35,12 @@ use std::time::Duration;
 /// Once memory is scarce, what waits in a lane is what it answers in so long.
 const HORIZON: Duration = Duration::from_secs(4);
 
-/// Memory is scarce when one in so many of the records, or bytes, that a class may hold wait. Not later: what waits is unfinished while what
-/// is parked behind it is finished, and a partition whose map of that grows too long rests (design §10).
+/// Memory is scarce when one in so many of the records that a class may hold wait. Not later: what waits is unfinished while what is parked
+/// behind it is finished, and a partition whose map of that grows too long rests (design §10).
 const SCARCE: usize = 8;
+
+/// The same of bytes. Few large records make no long map.
+const SCARCE_BYTES: usize = 2;
 
 /// Answers that every lane is taken to have had.
 const FEW: f64 = 4.0;
@@ -130,7 +134,7 @@ impl Lines {
         let waiting = self.waiting[class.index()];
         let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
         let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
-        let scarce = waiting.0 * SCARCE >= records || waiting.1 * SCARCE >= bytes;
+        let scarce = waiting.0 * SCARCE >= records || waiting.1 * SCARCE_BYTES >= bytes;
         if lane.is_in_vain(now) {
             // What returns is mostly due by its own schedule: some of it may wait for its turn beside what is fresh.
             let some = class != Class::Fresh && !scarce;
@@ -526,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn where_others_could_be_behind_it_a_lane_holds_what_it_answers_in_ten_seconds_once_memory_is_scarce() {
+    fn where_others_could_be_behind_it_a_lane_holds_what_it_answers_in_four_seconds_once_memory_is_scarce() {
         let mut lanes = lanes(1000, 16_000);
         for n in 0..20 {
             proven(&mut lanes, "slow", n);
