@@ -240,6 +240,9 @@ fn await_broker(client: &ClientSettings, health: &Arc<Health>, stop: &watch::Rec
     }
 }
 
+/// So often the topics are looked at before a start is given up: right after `topics create` not every broker has heard of them.
+const LOOKS: usize = 3;
+
 /// Checks the topics; waits while the cluster does not answer. `None` when told to stop meanwhile.
 fn await_topics(
     settings: &Settings,
@@ -250,13 +253,20 @@ fn await_topics(
     stop: &watch::Receiver<Stop>,
 ) -> Result<Option<topics::CheckReport>, RunError> {
     let wanted = topic_settings(settings, options, client, &store.snapshot());
+    let mut refused = 0;
     // No heartbeat: one question may take longer than a loop may be silent, and there is no loop yet that could be stuck.
     loop {
         if *stop.borrow() != Stop::No {
             return Ok(None);
         }
         match topics::check(&wanted) {
-            Ok(report) if report.worst() == Some(Severity::Refuse) => return Err(RunError::Topics(report.findings)),
+            Ok(report) if report.worst() == Some(Severity::Refuse) => {
+                refused += 1;
+                if refused == LOOKS {
+                    return Err(RunError::Topics(report.findings));
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
             Ok(report) => {
                 monitor::tell(&report, health);
                 return Ok(Some(report));

@@ -13,6 +13,8 @@ pub mod headers;
 pub mod id;
 pub mod offsets;
 pub mod policy;
+#[cfg(test)]
+mod protocol_page;
 pub mod record;
 pub mod registry;
 pub mod requeue;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// 2022-01-13T16:00:00Z, a while after the times in the fixtures.
+/// 2022-01-13T16:00:00Z, a while after the times in the protocol's examples.
 const RECORDED: UnixMillis = UnixMillis::from_secs(1_642_089_600);
 
 fn read(value: &str) -> Event {
@@ -16,22 +16,6 @@ fn error(value: &[u8]) -> DecodeError {
     let error = decode(Some(value), RECORDED).expect_err(&String::from_utf8_lossy(value));
     assert!(error.detail.is_ascii() && error.detail.len() <= 128, "{}", error.detail);
     error
-}
-
-#[test]
-fn the_protocols_own_events_are_read() {
-    let domain = DomainName::parse("push.example.com").expect("a name");
-    for (value, kind, push_start, template_driven) in [
-        (&include_bytes!("../../../tests/fixtures/recording_file.json")[..], EventKind::RecordingFile, 1_642_089_445, true),
-        (include_bytes!("../../../tests/fixtures/recording_status.json"), EventKind::RecordingStatus, 1_642_089_445, false),
-        (include_bytes!("../../../tests/fixtures/recording_exception.json"), EventKind::RecordingException, 1_642_089_500, false),
-    ] {
-        let event = decode(Some(value), RECORDED).expect("an event");
-        assert_eq!((event.kind, &event.domain), (kind, &domain));
-        assert_eq!((event.path.as_deref(), event.stream.as_deref()), (Some("live"), Some("stream_test")));
-        assert_eq!((event.push_start, event.push_start_source), (UnixMillis::from_secs(push_start), PushStartSource::Assumed));
-        assert_eq!(event.template_driven, template_driven);
-    }
 }
 
 #[test]
