@@ -109,7 +109,8 @@ impl Story {
                 // The attempts that it may have followed: more than one where a replica did not know yet that another had taken over.
                 let since = |s: &&&Seen| before <= s.arrived || zombies.contains(&s.replica);
                 let attempts = requests.get(event).into_iter().flatten().filter(since).filter(|s| s.arrived <= append.at);
-                append.by = attempts.clone().map(|s| s.replica).collect();
+                // What counts no attempt was parked, by whoever had it: not by those who attempted it.
+                append.by = if append.attempts > 0 { attempts.clone().map(|s| s.replica).collect() } else { BTreeSet::new() };
                 let ended = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min();
                 // Without an attempt it was asked for when it was appended, unless the broker kept it waiting.
                 let waited =
@@ -385,4 +386,47 @@ impl Story {
         };
         places.into_iter().map(|(place, of_place)| (place, running_maximum(of_place))).collect()
     }
+}
+
+/// A stopped replica wakes up and parks what another one has delivered meanwhile: that is its own doing, which its exposure must name.
+#[test]
+fn what_was_parked_after_an_attempt_is_not_told_to_be_the_attempters_doing() {
+    let seen = |replica, arrived| Seen {
+        event: Some(0),
+        endpoint: 0,
+        replica,
+        arrived,
+        ended: arrived + 10,
+        ending: Ending::Answered(200),
+        signature_right: true,
+        body_right: true,
+    };
+    let append = |attempts: &str, offset, timestamp| {
+        let headers = [("callbackd-id", "event-0"), ("callbackd-attempts", attempts)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))).to_vec();
+        Read { partition: 0, offset, timestamp, key: None, value: None, headers }
+    };
+    let life = |number, freezes, lost| Life { number, freezes, asked: None, ended: None, lost, refused: vec![], late: vec![] };
+    let story = Story {
+        source: "source".into(),
+        groups: ("fresh".into(), "retry".into()),
+        endpoints: 1,
+        sent: vec![Sent { at: 1_000, endpoint: 0, fate: Fate::Acknowledged }],
+        sources: HashMap::from([(0, (0, 0))]),
+        seen: vec![seen(2, 9_000), seen(1, 13_000)],
+        tiers: vec![("tier".into(), vec![append("0", 0, 11_000), append("1", 1, 12_000)])],
+        letters: vec![],
+        commits: Commits(HashMap::new()),
+        lives: vec![life(2, vec![], vec![]), life(3, vec![(2_000, 11_000)], vec![10_990])],
+        faults: vec![],
+        ends: vec![],
+        appended: HashMap::new(),
+    }
+    .ordered();
+    let nobody = |a: &Appended| a.by.is_empty();
+    assert!(story.appended[&0].iter().all(nobody), "parked by one who never attempted it, and nobody attempted it between the two");
+    let mut history = History::default();
+    story.exposures(&mut history);
+    let named = |e: &Exposure| e.cause == Cause::PartitionsLost && e.only.contains("event-0");
+    assert!(history.exposures.iter().any(named), "by the one that woke up");
 }
