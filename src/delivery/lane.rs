@@ -136,6 +136,8 @@ pub struct Lane<T> {
     service: Option<Duration>,
     paused_until: Option<Duration>,
     rate_next: Duration,
+    /// Since when records that are due by their own schedule have found no place, and none was started.
+    turned_away: Option<Duration>,
     /// The latest slot that was given to a parked record.
     last_slot: Duration,
     /// The pace by which the slots ahead were given.
@@ -172,6 +174,7 @@ impl<T: Item> Lane<T> {
             service: None,
             paused_until: None,
             rate_next: Duration::ZERO,
+            turned_away: None,
             last_slot: Duration::ZERO,
             slot_pace: Duration::ZERO,
             silence_ends: Duration::ZERO,
@@ -278,6 +281,7 @@ impl<T: Item> Lane<T> {
     pub fn started(&mut self, class: Class, timeout: Duration, now: Duration) {
         self.running[class.index()] += 1;
         self.last_start = now;
+        self.turned_away = None;
         self.silence_ends = self.silence_ends.max(now + timeout);
         self.unanswered_since.get_or_insert(now);
         if let Some(rate) = self.terms.rate {
@@ -370,7 +374,18 @@ impl<T: Item> Lane<T> {
     /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before. When the lane has become
     /// faster meanwhile, what is ahead will be through sooner than those slots say.
     pub fn slot(&mut self, earliest: Duration) -> Duration {
-        let pace = self.pace();
+        self.slot_at(self.pace(self.terms.limit), earliest)
+    }
+
+    /// The same for one that found the lane full while its endpoint answers: when it has lately said that it has too much to do, at the pace
+    /// of as many attempts at once as it takes now, or of twice as many, to which its window may grow.
+    pub fn slot_when_full(&mut self, now: Duration) -> Duration {
+        let overloaded = self.service.is_some() && self.halved > Duration::ZERO && now.saturating_sub(self.halved) < ANSWER_COUNTS;
+        let at_once = if overloaded { self.window.saturating_mul(2).min(self.terms.limit) } else { self.terms.limit };
+        self.slot_at(self.pace(at_once), now)
+    }
+
+    fn slot_at(&mut self, pace: Duration, earliest: Duration) -> Duration {
         let ahead = self.last_slot.saturating_sub(earliest);
         if pace < self.slot_pace {
             self.last_slot = earliest + ahead.mul_f64(pace.as_secs_f64() / self.slot_pace.as_secs_f64());
@@ -395,9 +410,16 @@ impl<T: Item> Lane<T> {
         now.max(self.vain_end + pause).max(outstanding)
     }
 
-    /// The time from one start to the next at full speed: how long it takes to serve one over its limit, or what its rate allows.
-    fn pace(&self) -> Duration {
-        let by_latency = self.service.unwrap_or(ASSUMED_LATENCY) / u32::try_from(self.terms.limit.max(1)).unwrap_or(u32::MAX);
+    /// A record that is due by its own schedule finds no slot: when it may come back at the earliest. As long again as the lane has been
+    /// waiting for one, so that those who wait long are not moved again and again; at least the circuit's pause, up to [`LONGEST_VAIN_PAUSE`].
+    pub fn turned_away(&mut self, settings: &CircuitSettings, now: Duration) -> Duration {
+        let waited = now.saturating_sub(*self.turned_away.get_or_insert(now));
+        now + waited.max(settings.pause).min(LONGEST_VAIN_PAUSE).min(settings.max_pause)
+    }
+
+    /// The time from one start to the next: how long it takes to serve one over `at_once`, or what its rate allows.
+    fn pace(&self, at_once: usize) -> Duration {
+        let by_latency = self.service.unwrap_or(ASSUMED_LATENCY) / u32::try_from(at_once.max(1)).unwrap_or(u32::MAX);
         let by_rate = self.terms.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         by_latency.max(by_rate)
     }
@@ -751,6 +773,26 @@ mod tests {
         assert_eq!(again(&lane, 20_004), 30_003, "nothing is outstanding, and the second pause is ten seconds");
         assert_eq!(again(&lane, 50_000), 50_000);
         assert_eq!(lane.room_again(true, &CIRCUIT, ms(20_004)), ms(20_004), "due by its own schedule");
+    }
+
+    #[test]
+    fn one_that_finds_no_slot_comes_back_after_as_long_again_as_it_has_waited_up_to_a_minute() {
+        let mut lane = lane(4, None);
+        let again: Vec<u128> = [0, 5, 10, 20, 40, 80, 160].map(|s| lane.turned_away(&CIRCUIT, ms(s * 1000)).as_secs().into()).to_vec();
+        assert_eq!(again, [5, 10, 20, 40, 80, 140, 220]);
+        start(&mut lane, 161_000);
+        assert_eq!(lane.turned_away(&CIRCUIT, ms(170_000)), ms(175_000), "a start ends the wait");
+    }
+
+    #[test]
+    fn one_that_finds_its_lane_full_comes_back_at_the_pace_of_an_endpoint_that_said_it_has_too_much_to_do() {
+        let mut lane = lane(32, None);
+        lane.service = Some(ms(64));
+        assert_eq!([lane.slot_when_full(ms(1000)), lane.slot_when_full(ms(1000))], [ms(1000), ms(1002)], "its limit");
+        start(&mut lane, 2000);
+        let _ = end(&mut lane, 1, Reply::Overloaded, 2000, 2010);
+        assert_eq!([lane.slot_when_full(ms(2010)), lane.slot_when_full(ms(2010))], [ms(2010), ms(2042)], "one at once, perhaps two");
+        assert_eq!([lane.slot_when_full(ms(62_010)), lane.slot_when_full(ms(62_010))], [ms(62_012), ms(62_014)], "a minute ago");
     }
 
     #[test]

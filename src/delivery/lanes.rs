@@ -163,6 +163,16 @@ impl Lines {
     }
 }
 
+/// The slot of a record that its lane has no room for.
+fn slot_when_full<T: Item>(lane: &mut Lane<T>, by_schedule: bool, circuit: &CircuitSettings, now: Duration) -> Duration {
+    if !lane.is_in_vain(now) {
+        return lane.slot_when_full(now);
+    }
+    let starved = by_schedule && lane.running() == 0;
+    let earliest = if starved { lane.turned_away(circuit, now) } else { lane.room_again(by_schedule, circuit, now) };
+    lane.slot(earliest)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts of records and bytes in memory are far below 2^53")]
 const fn whole(n: usize) -> f64 {
     n as f64
@@ -237,14 +247,14 @@ impl<T: Item> Lanes<T> {
         }
         if probes {
             // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
-            let earliest = if item.by_schedule() { now } else { lane.postpone(now) };
+            let earliest = if item.by_schedule() { lane.turned_away(&self.circuit, now) } else { lane.postpone(now) };
             let slot = lane.slot(earliest);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
         }
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting(class) < cap.0 && lane.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
-            let slot = lane.slot(lane.room_again(item.by_schedule(), &self.circuit, now));
+            let slot = slot_when_full(lane, item.by_schedule(), &self.circuit, now);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
         self.lines.waits(endpoint, lane, class, item, now);
@@ -334,9 +344,10 @@ impl<T: Item> Lanes<T> {
         for class in Class::ALL {
             for endpoint in &self.lines.ready[class.index()] {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
-                let (again, cap) = (lane.room_again(class != Class::Fresh, &self.circuit, now), self.lines.cap(lane, class, now));
+                let cap = self.lines.cap(lane, class, now);
                 for item in lane.trim(class, cap) {
-                    parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Full });
+                    let slot = slot_when_full(lane, class != Class::Fresh, &self.circuit, now);
+                    parked.push(Parked { item, slot, cause: ParkCause::Full });
                 }
             }
         }

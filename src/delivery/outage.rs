@@ -10,7 +10,7 @@
 //!
 //! While it is presumed, intake rests, Kafka keeps the records, and failures return uncounted. One customer with many dead domains cannot
 //! bring it about: the hosts must be of different accounts, must have answered lately, and nobody else may be answering. A refused
-//! connection is an answer about that host. Domains without an account count as one account, and with fewer hosts or accounts than that
+//! connection, or a name that does not exist, is an answer about that host. Domains without an account count as one account, and with fewer hosts or accounts than that
 //! the rule is off.
 
 use crate::domain::verdict::{Failure, Outcome};
@@ -31,11 +31,11 @@ const MAX_HOSTS: usize = 10_000;
 /// Between probes.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether an outcome says anything about the way to the host: an answer, or a connection that was refused there.
+/// Whether an outcome says anything about the way to the host: an answer, a connection that was refused there, no such name.
 #[must_use]
 pub const fn is_answer(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Answered { .. } | Outcome::Failed(Failure::Refused) => true,
+        Outcome::Answered { .. } | Outcome::Failed(Failure::Refused | Failure::NoSuchName) => true,
         Outcome::Failed(
             Failure::Timeout | Failure::Connect | Failure::Dns | Failure::Tls | Failure::Protocol | Failure::Blocked | Failure::Internal,
         ) => false,
@@ -46,7 +46,7 @@ pub const fn is_answer(outcome: &Outcome) -> bool {
 const fn is_silence(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Failed(Failure::Timeout | Failure::Connect | Failure::Dns | Failure::Tls | Failure::Protocol) => true,
-        Outcome::Answered { .. } | Outcome::Failed(Failure::Refused | Failure::Blocked | Failure::Internal) => false,
+        Outcome::Answered { .. } | Outcome::Failed(Failure::Refused | Failure::NoSuchName | Failure::Blocked | Failure::Internal) => false,
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Failure {
     Refused,
     /// The name could not be resolved.
     Dns,
+    /// The name does not exist: its servers answer, so the way to them is well.
+    NoSuchName,
     /// The TLS handshake failed.
     Tls,
     /// The connection broke, or the answer was not HTTP.
@@ -156,7 +158,7 @@ impl AttemptResult {
         match failure {
             Failure::Timeout => Self::Timeout,
             Failure::Connect | Failure::Refused => Self::Connect,
-            Failure::Dns => Self::Dns,
+            Failure::Dns | Failure::NoSuchName => Self::Dns,
             Failure::Tls => Self::Tls,
             Failure::Protocol => Self::Protocol,
             Failure::Blocked => Self::Blocked,

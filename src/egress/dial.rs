@@ -2,7 +2,7 @@
 
 use super::Observer;
 use super::connection::Connection;
-use super::resolver::Resolver;
+use super::resolver::{Resolver, Unresolved};
 use super::stream::Socket;
 use super::target::Origin;
 use crate::domain::address::AddressPolicy;
@@ -54,7 +54,7 @@ impl Dialer {
         let addresses = match &origin.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => self.resolver.lookup(name).await.map_err(|_| Failure::Dns)?,
+            Host::Domain(name) => self.resolver.lookup(name).await.map_err(unresolved)?,
         };
         if let Some(refusal) = addresses.iter().find_map(|address| self.policy.judge_address(*address).err()) {
             self.observer.blocked(refusal);
@@ -76,6 +76,19 @@ impl Dialer {
     }
 }
 
+/// Why a name was not resolved. The system's resolver does not tell when it could not open a socket or a file.
+fn unresolved(why: Unresolved) -> Unmade {
+    match why {
+        Unresolved::NoSuchName => Failure::NoSuchName.into(),
+        Unresolved::NoAnswer if std::fs::File::open("/dev/null").is_err_and(|error| is_shortage(&error)) => Unmade::NoDescriptor,
+        Unresolved::NoAnswer => Failure::Dns.into(),
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
 /// The first of `addresses` that accepts. Each gets an equal share of the time that is left, so that one that is silent leaves time for the next.
 async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Unmade> {
     let mut failure = Failure::Connect;
@@ -85,7 +98,7 @@ async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<T
         let share = now + deadline.saturating_duration_since(now) / left.max(1);
         match timeout_at(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => return Err(Unmade::NoDescriptor),
+            Ok(Err(error)) if is_shortage(&error) => return Err(Unmade::NoDescriptor),
             Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => failure = Failure::Timeout,
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => failure = Failure::Refused,
             Ok(Err(_)) => failure = Failure::Connect,

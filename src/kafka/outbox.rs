@@ -27,7 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// What a failed append means for its record.
@@ -83,11 +83,15 @@ pub(crate) fn fate(code: Code) -> Fate {
 /// for one percent of a CPU.
 const STRETCH: Duration = Duration::from_micros(100_100);
 
+/// A report that came so long after the hand-over does not tell the broker's clock: the append may have been long ago, and its answer on its
+/// way, or this process stopped.
+const PROMPT: Duration = Duration::from_secs(5);
+
 /// Who is told what on the client's thread; must not block.
 pub struct Observers {
     /// The client has failed for good: the process must end. Called once, with the cause.
     pub fatal: Box<dyn Fn(&str) + Send + Sync>,
-    /// The broker's append time in a delivery report (`LogAppendTime`), for the broker clock; the listener notes its own monotonic time.
+    /// The broker's append time in a prompt delivery report (`LogAppendTime`), for the broker clock; the listener notes its own monotonic time.
     pub appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
 }
 
@@ -101,6 +105,7 @@ impl fmt::Debug for Observers {
 struct Pending {
     answer: oneshot::Sender<Result<Appended, Code>>,
     cost: u64,
+    handed_over: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -151,7 +156,9 @@ impl ProducerContext for AckContext {
                     Timestamp::LogAppendTime(millis) => Some(UnixMillis(millis)),
                     Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
                 };
-                if let Some(timestamp) = timestamp {
+                if let Some(timestamp) = timestamp
+                    && pending.handed_over.elapsed() <= PROMPT
+                {
                     (self.appended)(timestamp);
                 }
                 Ok(Appended { timestamp })
@@ -228,7 +235,7 @@ impl Outbox {
     fn send(&self, record: &NewRecord, answer: oneshot::Sender<Result<Appended, Code>>) -> Result<(), Code> {
         let cost = u64::try_from(cost(record)).unwrap_or(u64::MAX);
         let mut out: BaseRecord<'_, [u8], [u8], Box<Pending>> =
-            BaseRecord::with_opaque_to(&record.topic, Box::new(Pending { answer, cost }));
+            BaseRecord::with_opaque_to(&record.topic, Box::new(Pending { answer, cost, handed_over: Instant::now() }));
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         out.headers = client_headers(record);

@@ -20,10 +20,16 @@ const MAX_PROBES: usize = 64;
 /// Between breaths.
 const BREATH_PAUSE: Duration = Duration::from_secs(10);
 
-/// Classes take turns to be read in spite of the rest, each until a batch of it comes or the next one's turn.
+/// A breath takes twice as many batches as the one before, up to two to this.
+const LONGEST_BREATH: usize = 8;
+
+/// Classes take turns to be read in spite of the rest, each until so many batches of it came or it is the next one's turn. While none of them brings the
+/// answer that ends it, breaths grow longer, until there is one class or the other reading all the time: who is well may stand
+/// behind a backlog of those who are dark.
 #[derive(Debug, Default)]
 pub(super) struct Breath {
     of: Option<Class>,
+    batches: usize,
     taken: usize,
     next: Duration,
 }
@@ -46,7 +52,7 @@ impl<C: Clock> Engine<C> {
                     "no attempt got any answer for 30 s, at hosts of several accounts that answered lately: presuming an outage of our own; intake rests, failures are not counted, probes go out"
                 );
                 self.metrics.set_own_outage(true);
-                self.breath.next = self.clock.monotonic() + BREATH_PAUSE;
+                self.breath = Breath { next: self.clock.monotonic() + BREATH_PAUSE, ..Breath::default() };
             }
             Change::Over => {
                 info!("a receiver answers: our own outage is over, attempts come back little by little");
@@ -79,17 +85,21 @@ impl<C: Clock> Engine<C> {
         let now = self.clock.monotonic();
         if self.outage.is_presumed() && now >= self.breath.next {
             self.breath.of = Class::ALL.get(self.breath.taken % Class::ALL.len()).copied();
+            self.breath.batches = 1 << (self.breath.taken / Class::ALL.len()).min(LONGEST_BREATH);
             self.breath.taken += 1;
             self.breath.next = now + BREATH_PAUSE;
         }
         self.rest();
     }
 
-    /// Records came: if of the class that took a breath, that is over.
+    /// Records came: if of the class that took a breath, that is over soon.
     pub(super) fn breathed(&mut self, intakes: &[Intake]) {
         if self.breath.of.is_some() && intakes.iter().any(|intake| Some(intake.ticket.assignment.class) == self.breath.of) {
-            self.breath.of = None;
-            self.rest();
+            self.breath.batches = self.breath.batches.saturating_sub(1);
+            if self.breath.batches == 0 {
+                self.breath.of = None;
+                self.rest();
+            }
         }
     }
 

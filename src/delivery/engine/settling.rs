@@ -57,7 +57,9 @@ impl<C: Clock> Engine<C> {
                 match purpose {
                     Purpose::Requeue { tier, reason } => {
                         self.metrics.requeued(&tier.label, reason);
-                        self.oldest.requeued(tier.delay, chain.domain.as_ref(), chain.source_time, self.clock.monotonic());
+                        // A name that nobody has registered is anything that upstream wrote: not one more entry for each.
+                        let domain = chain.domain.as_ref().filter(|_| reason != RequeueReason::UnknownDomain);
+                        self.oldest.requeued(tier.delay, domain, chain.source_time, self.clock.monotonic());
                     }
                     Purpose::Bury { reason } => {
                         self.metrics.dead_letter(reason);

@@ -122,6 +122,7 @@ mod tests {
             (Outcome::Failed(Failure::Timeout), "timeout"),
             (Outcome::Failed(Failure::Connect), "connect"),
             (Outcome::Failed(Failure::Dns), "dns"),
+            (Outcome::Failed(Failure::NoSuchName), "dns"),
             (Outcome::Failed(Failure::Tls), "tls"),
             (Outcome::Failed(Failure::Protocol), "protocol"),
             (Outcome::Failed(Failure::Blocked), "blocked"),
