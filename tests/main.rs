@@ -15,6 +15,7 @@ mod chaos;
 mod checker;
 mod domains_and_bindings;
 mod harness;
+mod kafka_security;
 mod layering;
 mod malformed_records_never_stop_the_line;
 mod metrics_and_rules_pass_promtool;

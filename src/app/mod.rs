@@ -164,7 +164,7 @@ fn serve(
     for class in Class::ALL {
         let (sender, intake_inbox) = mpsc::channel();
         intakes.push(sender);
-        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics))
+        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics), Arc::clone(health))
             .with_context(|| format!("consumer of class {class}"))?;
         let context = intake::Context {
             class,
@@ -223,6 +223,7 @@ fn await_broker(client: &ClientSettings, health: &Arc<Health>, stop: &watch::Rec
         client,
         &mut |failure| {
             health.set_broker_reachable(false);
+            health.set_broker_trouble(&failure.cause);
             warn!(brokers = %client.brokers.join(","), cause = %failure.cause, tries = failure.count, "waiting for the broker");
         },
         &|| {

@@ -102,7 +102,8 @@ pub(super) fn tell(report: &CheckReport, health: &Health) {
 }
 
 fn wait_for(report: &CheckReport, health: &Health) -> bool {
-    let missing: Vec<String> = report.findings.iter().filter(|f| f.severity == Severity::Wait).map(|f| f.topic.clone()).collect();
+    let missing: Vec<String> =
+        report.findings.iter().filter(|f| f.severity == Severity::Wait).map(|f| format!("topic {}: {}", f.topic, f.message)).collect();
     let waits = !missing.is_empty();
     health.set_missing_source_topics(missing);
     waits

@@ -8,7 +8,7 @@ use crate::domain::address::Refusal;
 use crate::domain::registry::Registry;
 use crate::egress;
 use crate::kafka::client::{ClientSettings, DEFAULT_LARGEST_MESSAGE};
-use crate::kafka::topics::TopicSettings;
+use crate::kafka::topics::{Asker, TopicSettings};
 use crate::metrics::Metrics;
 use crate::registry::LoadOptions;
 use anyhow::Context as _;
@@ -29,12 +29,13 @@ pub fn client_settings(settings: &Settings) -> ClientSettings {
     }
 }
 
-/// What the topics are checked against.
+/// What the topics are checked against, by the daemon.
 #[must_use]
 pub fn topic_settings(settings: &Settings, options: &Options, client: &ClientSettings, registry: &Registry) -> TopicSettings {
     TopicSettings {
         client: client.clone(),
         tier_topics: settings.delivery.tiers.iter().map(|t| Arc::clone(&t.topic)).collect(),
+        asker: Asker::Daemon,
         longest_max_age: registry.callback_templates().map(|t| t.policy.max_age).max().unwrap_or(Duration::ZERO),
         registry_topic: false,
         config_file: options.config_file.display().to_string(),

@@ -87,7 +87,7 @@ impl From<ReplayError> for Failure {
                 "the dead-letter topic could not be asked: see [kafka] in the configuration, and `callbackd topics check`"
             }
             ReplayError::Fenced => "ended, what it copied stays",
-            ReplayError::Refused { .. } | ReplayError::Broker { .. } => {
+            ReplayError::Refused { .. } | ReplayError::Denied { .. } | ReplayError::Broker { .. } => {
                 "ended early, what it copied stays; the same command goes on from there"
             }
         };

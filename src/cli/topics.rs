@@ -5,7 +5,7 @@ use super::{Exit, Failure, broker, load};
 use crate::app;
 use crate::config::Settings;
 use crate::domain::registry::Registry;
-use crate::kafka::topics::{self, CheckReport, CreateOptions, Created, Outcome, Severity, TopicSettings};
+use crate::kafka::topics::{self, Asker, CheckReport, CreateOptions, Created, Outcome, Severity, TopicSettings};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use std::io::Write;
 use std::path::Path;
@@ -31,7 +31,8 @@ pub(super) fn topics(command: &TopicsCommand, out: &mut dyn Write) -> Result<Exi
 
 fn wanted(settings: &Settings, config: &Path, registry: &Registry) -> TopicSettings {
     let options = app::Options { config_file: config.to_path_buf(), embedded: false };
-    app::topic_settings(settings, &options, &app::client_settings(settings), registry)
+    let of_daemon = app::topic_settings(settings, &options, &app::client_settings(settings), registry);
+    TopicSettings { asker: Asker::Tool, ..of_daemon }
 }
 
 fn tell_created(created: &[Created], config: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {

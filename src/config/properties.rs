@@ -81,6 +81,21 @@ const HARMLESS: [&str; 37] = [
 /// Ends of names of times, sizes, numbers and switches: harmless too.
 const HARMLESS_ENDS: [&str; 6] = [".ms", ".bytes", ".kbytes", ".messages", ".enable", ".size"];
 
+/// Properties that name a file or a folder: relative to the configuration, as every path in it.
+const FILES: [&str; 8] = [
+    "sasl.kerberos.keytab",
+    "sasl.oauthbearer.assertion.jwt.template.file",
+    "sasl.oauthbearer.assertion.private.key.file",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.crl.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
+
+/// The value of `ssl.ca.location` that stands for the system's own places.
+const PROBE: &str = "probe";
+
 fn is_harmless(name: &str) -> bool {
     HARMLESS.contains(&name) || HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
 }
@@ -120,7 +135,8 @@ fn property(name: &str, item: &Item<'_>) -> Option<Property> {
         };
         PropertyValue::Secret(Secret::new(text.to_owned()))
     } else {
-        let text = item.scalar()?;
+        let names_file = FILES.contains(&name) && item.text()? != PROBE;
+        let text = if names_file { item.path_of_file()?.to_string_lossy().into_owned() } else { item.scalar()? };
         if is_harmless(name) { PropertyValue::Plain(text) } else { PropertyValue::Secret(Secret::new(text)) }
     };
     if value.expose().contains('\0') {

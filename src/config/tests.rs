@@ -375,6 +375,19 @@ fn every_owned_property_is_refused() {
 }
 
 #[test]
+fn files_of_the_kafka_client_are_relative_to_the_configuration() {
+    for (given, found) in [("ca.pem", "/etc/ca.pem"), ("sub/ca.pem", "/etc/sub/ca.pem"), ("/run/ca.pem", "/run/ca.pem"), ("probe", "probe")]
+    {
+        let read = settings(&format!("[kafka.properties]\n'ssl.ca.location' = '{given}'"), &[]);
+        assert_eq!(read.kafka.properties[0].value.expose(), found);
+    }
+    assert_eq!(
+        problems("[kafka.properties]\n'ssl.key.location' = ''", &[]),
+        ["c.toml:2: kafka.properties.\"ssl.key.location\": the path is empty"]
+    );
+}
+
+#[test]
 fn only_properties_known_to_be_harmless_are_shown() {
     // (property, whether its value is shown)
     let table = [

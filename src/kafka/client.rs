@@ -318,6 +318,23 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
+/// What to look at when a broker is there but no connection comes about, by the client's code.
+pub(crate) fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+    if code == RDKafkaErrorCode::Authentication || code == RDKafkaErrorCode::SaslAuthenticationFailed {
+        Some("see sasl.mechanism, sasl.username and sasl.password in [kafka.properties], and the user at the broker")
+    } else if code == RDKafkaErrorCode::SSL {
+        Some(
+            "the broker's certificate must be signed by who is in ssl.ca.location, and be for the host name in kafka.brokers and no other; see security.protocol and ssl.* in [kafka.properties]",
+        )
+    } else if code == RDKafkaErrorCode::BrokerTransportFailure {
+        Some(
+            "see kafka.brokers and, in [kafka.properties], security.protocol (it must be that of the listener behind the port) and ssl.certificate.location (some listeners want a client's certificate)",
+        )
+    } else {
+        None
+    }
+}
+
 /// Context of clients without callbacks of their own: logs, and keeps the latest trouble so that a time-out can say what is behind it.
 #[derive(Debug, Default)]
 pub(crate) struct PlainContext {
@@ -344,7 +361,8 @@ impl ClientContext for PlainContext {
         tracing::debug!(target: "librdkafka", %code, "{reason}");
         // That all are down says less than why one is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}"));
+            let advice = error.rdkafka_error_code().and_then(advice).map_or_else(String::new, |advice| format!("; {advice}"));
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}{advice}"));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! trip, so the probe belongs to a thread of its own and never to one that polls. Ends are those that a `read_committed` reader can reach.
 
 use super::client::{ClientError, ClientSettings, PlainContext, make};
+use super::right::{Operation, Resource, Right};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::collections::BTreeMap;
@@ -19,9 +20,12 @@ const ROUND: Duration = Duration::from_secs(8);
 /// The broker did not say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LagError {
-    /// There is no such topic, or it may not be seen.
-    #[error("topic {0}: does not exist, or the right Describe is missing")]
+    /// There is no such topic.
+    #[error("topic {0}: does not exist")]
     NoTopic(String),
+    /// It may not be seen.
+    #[error("{0}")]
+    Denied(String),
     /// The question failed; asking later may help.
     #[error("{what}: {cause}")]
     Unanswered {
@@ -42,6 +46,7 @@ impl LagError {
 /// A plain client that reads metadata and watermarks.
 pub struct LagProbe {
     client: BaseConsumer<PlainContext>,
+    brokers: Vec<String>,
 }
 
 impl std::fmt::Debug for LagProbe {
@@ -56,7 +61,7 @@ impl LagProbe {
     /// # Errors
     /// When the properties do not make a client.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        Ok(Self { client: make(&settings.plain(), PlainContext::default())? })
+        Ok(Self { client: make(&settings.plain(), PlainContext::default())?, brokers: settings.brokers.clone() })
     }
 
     /// Records between each next offset to commit and the partition's end, never below zero. Partitions that the broker did not answer for in
@@ -106,6 +111,10 @@ impl LagProbe {
         let found = metadata.topics().iter().find(|t| t.name() == topic);
         match found.map(|t| (t.error().map(Code::from), t.partitions().len())) {
             Some((None, count)) if count > 0 => Ok(i32::try_from(count).unwrap_or(i32::MAX)),
+            // Asked for by who is about to read it: Read includes Describe.
+            Some((Some(Code::TopicAuthorizationFailed), _)) => {
+                Err(LagError::Denied(Right::new(Operation::Read, Resource::Topic, topic).missing(&self.brokers)))
+            }
             Some((Some(Code::LeaderNotAvailable), _)) => {
                 Err(LagError::Unanswered { what: format!("metadata of {topic}"), cause: "LeaderNotAvailable".into() })
             }

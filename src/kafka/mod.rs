@@ -7,6 +7,7 @@
 //!  topics ─── plan, create, check                            wait ─── waiting for the broker (the only user of `backoff`)
 //!  lag ────── watermarks, read beside the consumers          replay ─ dead letters back into delivery, one transaction a batch
 //!  reader ─── a topic from its start, beside every group: for tools
+//!  right ──── what is missing of the ACLs, in the words of `kafka-acls.sh`
 //!  embedded ─ librdkafka's mock cluster, for `callbackd demo`
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod outbox;
 pub mod reader;
 pub mod record;
 pub mod replay;
+pub mod right;
 mod scopes;
 pub mod topics;
 pub mod wait;

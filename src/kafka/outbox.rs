@@ -14,6 +14,7 @@
 
 use super::client::{ClientError, ClientSettings, log_line, make};
 use super::record::{client_headers, cost};
+use super::right::{Operation, Resource, Right};
 use super::wait::Pauses;
 use crate::delivery::ports::{self, Appended, Refused};
 use crate::domain::record::NewRecord;
@@ -172,6 +173,7 @@ impl ProducerContext for AckContext {
 
 /// Appends to our topics through one idempotent producer. Cheap to share behind an `Arc`.
 pub struct Outbox {
+    brokers: Vec<String>,
     producer: Arc<BaseProducer<AckContext>>,
     outstanding: Arc<Outstanding>,
     stop: Arc<AtomicBool>,
@@ -194,12 +196,18 @@ impl Outbox {
         let context = AckContext { appended: observers.appended, outstanding: Arc::clone(&outstanding) };
         let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(&settings.outbox(), context)?);
         let stop = Arc::new(AtomicBool::new(false));
-        let (served, stopped, fatal) = (Arc::clone(&producer), Arc::clone(&stop), observers.fatal);
+        let (served, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
+        let may_not_write = Right::new(Operation::Write, Resource::Topic, settings.dead_letter_topic()).missing(&settings.brokers);
+        let fatal = move |code: Code, reason: &str| {
+            // A broker takes an idempotent producer from whoever may write to any topic at all.
+            let may_write_none = code == Code::ClusterAuthorizationFailed;
+            (observers.fatal)(&format!("{code:?}: {}", if may_write_none { &may_not_write } else { reason }));
+        };
         let thread = thread::Builder::new()
             .name("outbox".into())
-            .spawn(move || serve(&served, &stopped, &*fatal))
+            .spawn(move || serve(&served, &stopped, &fatal))
             .map_err(|error| ClientError::Create(error.to_string()))?;
-        Ok(Self { producer, outstanding, stop, thread: Some(thread) })
+        Ok(Self { brokers: settings.brokers.clone(), producer, outstanding, stop, thread: Some(thread) })
     }
 
     /// Bytes (as `Record::cost`) handed to the client and not yet acknowledged.
@@ -249,13 +257,13 @@ impl Outbox {
 }
 
 /// Serves delivery reports until `stop`; looks after each stretch whether the client is at its end.
-fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &(dyn Fn(&str) + Send + Sync)) {
+fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &dyn Fn(Code, &str)) {
     let mut told = false;
     while !stop.load(Ordering::Relaxed) {
         producer.poll(STRETCH);
         if !told && let Some((code, reason)) = producer.client().fatal_error() {
             told = true;
-            fatal(&format!("{code:?}: {reason}"));
+            fatal(code, &reason);
         }
     }
 }
@@ -281,7 +289,14 @@ impl ports::Outbox for Outbox {
                 Err(code) => code,
             };
             match fate(code) {
-                Fate::Refused => return Err(Refused { topic: record.topic, cause: format!("{code:?}") }),
+                Fate::Refused => {
+                    let cause = if code == Code::TopicAuthorizationFailed {
+                        Right::new(Operation::Write, Resource::Topic, &*record.topic).missing(&self.brokers)
+                    } else {
+                        format!("{code:?}")
+                    };
+                    return Err(Refused { topic: record.topic, cause });
+                }
                 Fate::Ending => std::future::pending::<()>().await,
                 Fate::Room => for_room.pause().await,
                 Fate::Again => {

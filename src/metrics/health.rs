@@ -21,6 +21,8 @@ pub struct Health {
     registry_loaded: AtomicBool,
     joined: [AtomicBool; Class::ALL.len()],
     broker_reachable: AtomicBool,
+    broker_trouble: Mutex<Option<String>>,
+    kept_out: [Mutex<Option<String>>; Class::ALL.len()],
     clock_sane: AtomicBool,
     clock_skew_ms: AtomicI64,
     draining: AtomicBool,
@@ -65,6 +67,8 @@ impl Health {
             registry_loaded: AtomicBool::new(false),
             joined: Class::ALL.map(|_| AtomicBool::new(false)),
             broker_reachable: AtomicBool::new(false),
+            broker_trouble: Mutex::new(None),
+            kept_out: Class::ALL.map(|_| Mutex::new(None)),
             clock_sane: AtomicBool::new(true),
             clock_skew_ms: AtomicI64::new(0),
             draining: AtomicBool::new(false),
@@ -88,6 +92,16 @@ impl Health {
         self.broker_reachable.store(reachable, Relaxed);
     }
 
+    /// Why no broker answers, in the client's words.
+    pub fn set_broker_trouble(&self, cause: &str) {
+        *held(&self.broker_trouble) = Some(cause.to_owned());
+    }
+
+    /// What keeps the class's consumer out of its group, and how that is mended; `None` when nothing is known to.
+    pub fn set_kept_out(&self, class: Class, cause: Option<String>) {
+        *held(&self.kept_out[class.index()]) = cause;
+    }
+
     /// Whether our clock is near the broker's, and how far ours is ahead in milliseconds.
     pub fn set_clock(&self, sane: bool, skew_ms: i64) {
         self.clock_skew_ms.store(skew_ms, Relaxed);
@@ -99,7 +113,7 @@ impl Health {
         self.draining.store(true, Relaxed);
     }
 
-    /// The source topics that do not exist now; empty when all do.
+    /// What is wrong with source topics that do not exist now, or may not be seen; empty when all are there.
     pub fn set_missing_source_topics(&self, topics: Vec<String>) {
         *held(&self.missing_source_topics) = topics;
     }
@@ -130,14 +144,18 @@ impl Health {
         ];
         let missing = held(&self.missing_source_topics).clone();
         checks.push(HealthCheck::new("source_topics", missing.is_empty(), || {
-            format!("missing: {}; waiting until they exist (`callbackd topics check` tells more)", missing.join(", "))
+            format!("{}; waiting until that is mended (`callbackd topics check` tells more)", missing.join("; "))
         }));
         for class in Class::ALL {
             checks.push(HealthCheck::new(format!("kafka_{}", class.as_str()), self.joined[class.index()].load(Relaxed), || {
                 if self.broker_reachable.load(Relaxed) {
-                    format!("the {} consumer has not joined its group", class.as_str())
+                    let cause = held(&self.kept_out[class.index()]).clone();
+                    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                    format!("the {} consumer has not joined its group{cause}", class.as_str())
                 } else {
-                    "no broker answers: waiting for one".into()
+                    let cause = held(&self.broker_trouble).clone();
+                    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                    format!("no broker answers, waiting for one{cause}")
                 }
             }));
         }
@@ -206,7 +224,10 @@ mod tests {
         assert_eq!(problems(&health.liveness()), [""; 0]);
         assert_eq!(problems(&health.readiness()), ["registry", "kafka_fresh", "kafka_retry", "kafka_replay"]);
         let kafka = health.readiness().pop().and_then(|check| check.problem);
-        assert_eq!(kafka.as_deref(), Some("no broker answers: waiting for one"));
+        assert_eq!(kafka.as_deref(), Some("no broker answers, waiting for one"));
+        health.set_broker_trouble("connection refused");
+        let kafka = health.readiness().pop().and_then(|check| check.problem);
+        assert_eq!(kafka.as_deref(), Some("no broker answers, waiting for one: connection refused"));
     }
 
     #[test]
@@ -225,6 +246,20 @@ mod tests {
             trouble(&health);
             assert_eq!(problems(&health.readiness()), [name]);
         }
+    }
+
+    #[test]
+    fn what_keeps_a_consumer_out_of_its_group_is_said_until_it_is_in() {
+        let health = ready();
+        health.set_joined(Class::Replay, false);
+        health.set_kept_out(Class::Replay, Some("the right Read on group g.replay is missing".into()));
+        let said = |health: &Health| health.readiness().pop().and_then(|check| check.problem);
+        assert_eq!(
+            said(&health).as_deref(),
+            Some("the replay consumer has not joined its group: the right Read on group g.replay is missing")
+        );
+        health.set_kept_out(Class::Replay, None);
+        assert_eq!(said(&health).as_deref(), Some("the replay consumer has not joined its group"));
     }
 
     #[test]

@@ -41,8 +41,14 @@ struct Ports {
 impl Broker {
     /// Starts a broker that listens on `port`, until it answers metadata requests; formats `dir` the first time, and keeps its port and data later.
     pub(crate) fn start(dir: &Path, port: u16) -> Result<Self, String> {
+        Self::start_with(dir, port, "", &[])
+    }
+
+    /// As [`Self::start`], with `more` properties, which win, and more arguments for formatting.
+    pub(crate) fn start_with(dir: &Path, port: u16, more: &str, formatting: &[&str]) -> Result<Self, String> {
         if !dir.join("server.properties").exists() {
-            format(dir, &server_properties(dir, 1, &[Ports { clients: port, controller: free_port() }]))?;
+            let properties = server_properties(dir, 1, &[Ports { clients: port, controller: free_port() }]);
+            format(dir, &format!("{properties}{more}"), formatting)?;
         }
         let mut broker = Self::spawn(dir, port, "-Xmx512m")?;
         broker.wait_up(1)?;
@@ -59,7 +65,7 @@ impl Broker {
                 .enumerate()
                 .map(|(at, dir)| {
                     let properties = server_properties(dir, at + 1, &ports);
-                    threads.spawn(move || format(dir, &properties))
+                    threads.spawn(move || format(dir, &properties, &[]))
                 })
                 .collect();
             formatting.into_iter().try_for_each(|one| one.join().unwrap())
@@ -149,11 +155,13 @@ fn java(dir: &Path, heap: &str, arguments: &[&str]) -> Result<Command, String> {
 }
 
 /// Writes a node's properties and formats its storage.
-fn format(dir: &Path, properties: &str) -> Result<(), String> {
+fn format(dir: &Path, properties: &str, more: &[&str]) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
     let file = dir.join("server.properties");
     std::fs::write(&file, properties).map_err(|e| e.to_string())?;
-    let formatted = java(dir, "-Xmx256m", &["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &file.to_string_lossy()])?
+    let file = file.to_string_lossy();
+    let arguments = [&["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &file], more].concat();
+    let formatted = java(dir, "-Xmx256m", &arguments)?
         .status()
         .map_err(|e| format!("java cannot be run ({e}): Java 17 is needed, `apt-get install default-jre-headless`"))?;
     if formatted.success() {

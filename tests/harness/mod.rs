@@ -1,5 +1,6 @@
 //! What the behaviours are told with: a broker, the daemon, receivers, a producer, a reader of topics, and foreign verifiers.
 
+pub(crate) mod acls;
 pub(crate) mod broker;
 pub(crate) mod daemon;
 pub(crate) mod http;
@@ -7,6 +8,7 @@ pub(crate) mod kafka;
 pub(crate) mod processes;
 pub(crate) mod receiver;
 pub(crate) mod scene;
+pub(crate) mod secured;
 mod self_checks;
 pub(crate) mod verify;
 

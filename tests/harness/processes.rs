@@ -14,11 +14,11 @@ while read -r word value; do
     case "$word" in
         began) running="$running$value " ;;
         ended) running=$(printf '%s' "$running" | sed "s/ $value / /") ;;
-        data)  data="$value" ;;
+        data)  set -- "$@" "$value" ;;
     esac
 done
 for pid in $running; do kill -KILL "$pid" 2>/dev/null; done
-[ -n "$data" ] && sleep 0.2 && rm -rf "$data"
+[ $# -gt 0 ] && sleep 0.2 && rm -rf "$@"
 "#;
 
 fn tell(line: &str) {

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Scene {
     pub(crate) dir: PathBuf,
     pub(crate) bootstrap: String,
+    /// The brokers of the configuration, where they are not those of the tests' own clients.
+    pub(crate) brokers: Option<String>,
     pub(crate) prefix: String,
     pub(crate) group: String,
     pub(crate) sources: Vec<String>,
@@ -24,7 +26,7 @@ pub(crate) struct Scene {
     pub(crate) log_level: &'static str,
     /// A shell command before the daemon, in its process: `ulimit …`.
     pub(crate) limits: String,
-    /// Variables of the daemon's environment.
+    /// Variables of the environment of the daemon, and of commands.
     pub(crate) environment: Vec<(String, String)>,
     /// The registry file's text.
     pub(crate) registry: String,
@@ -58,6 +60,7 @@ impl Scene {
         Self {
             dir,
             bootstrap: bootstrap.to_string(),
+            brokers: None,
             prefix: format!("cb-{name}"),
             group: format!("group-{name}"),
             sources: vec![format!("source-{name}")],
@@ -111,7 +114,7 @@ impl Scene {
     pub(crate) fn write_config(&self, metrics_port: u16, admin_port: u16) -> PathBuf {
         self.write_registry();
         let mut text = String::new();
-        let brokers: Vec<&str> = self.bootstrap.split(',').collect();
+        let brokers: Vec<&str> = self.brokers.as_deref().unwrap_or(&self.bootstrap).split(',').collect();
         writeln!(text, "[kafka]\nbrokers = {brokers:?}\ngroup = {:?}", self.group).unwrap();
         writeln!(text, "source_topics = {:?}\ntopic_prefix = {:?}\n{}", self.sources, self.prefix, self.kafka).unwrap();
         writeln!(text, "[registry]\nfile = \"registry.toml\"").unwrap();
@@ -128,7 +131,9 @@ impl Scene {
     /// Runs a command of the binary to its end with `--config` of this scene.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let config = self.write_config(free_port(), free_port());
-        command(&[arguments, &["--config", &config.to_string_lossy()]].concat())
+        let mut command = binary();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).arg("--config").arg(config).stdin(Stdio::null()).output().unwrap()
     }
 
     /// `callbackd topics create`, which must succeed.

@@ -63,7 +63,7 @@ mod tests {
     use crate::kafka::client::{ClientSettings, tests::settings};
     use crate::kafka::consumer::Consumer;
     use crate::kafka::embedded::{EmbeddedCluster, SESSION_TIMEOUT_MS};
-    use crate::metrics::Metrics;
+    use crate::metrics::{Health, Metrics};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
     use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ mod tests {
     }
 
     fn member(settings: &ClientSettings) -> Consumer {
-        Consumer::subscribe(settings, Class::Fresh, StartFrom::Latest, Metrics::new(&[], &[]).unwrap()).unwrap()
+        Consumer::subscribe(settings, Class::Fresh, StartFrom::Latest, Metrics::new(&[], &[]).unwrap(), Health::new()).unwrap()
     }
 
     fn assigned(member: &mut Consumer) -> Vec<Assigned> {

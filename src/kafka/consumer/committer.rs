@@ -9,8 +9,9 @@ use crate::delivery::ports::{CommitRefused, TopicPartition};
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
 use crate::kafka::client::ClientError;
+use crate::kafka::right::is_denied;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -28,8 +29,12 @@ impl Committer {
         let (requests, asked) = mpsc::channel::<Points>();
         let work = move || {
             for points in asked {
-                let result = commit(&client, &points);
-                client.context().note(Notice::Committed(result));
+                let result = try_commit(&client, &points);
+                // A right that is missing is named by whoever knows the names.
+                if let Some(code) = result.as_ref().err().and_then(KafkaError::rdkafka_error_code).filter(|code| is_denied(*code)) {
+                    client.context().note(Notice::Trouble(code));
+                }
+                client.context().note(Notice::Committed(result.map_err(|error| CommitRefused(code_of(&error)))));
             }
         };
         let thread = thread::Builder::new().name(format!("commit-{class}")).spawn(work);
@@ -51,14 +56,17 @@ impl Committer {
 
 /// One awaited commit.
 pub(super) fn commit(client: &BaseConsumer<Context>, points: &[(TopicPartition, CommitPoint)]) -> Result<(), CommitRefused> {
-    let refused = |error: KafkaError| CommitRefused(code_of(&error));
+    try_commit(client, points).map_err(|error| CommitRefused(code_of(&error)))
+}
+
+fn try_commit(client: &BaseConsumer<Context>, points: &[(TopicPartition, CommitPoint)]) -> KafkaResult<()> {
     let mut list = TopicPartitionList::with_capacity(points.len());
     for (name, point) in points {
         let mut element = list.add_partition(&name.topic, name.partition);
-        element.set_offset(Offset::Offset(point.offset)).map_err(refused)?;
+        element.set_offset(Offset::Offset(point.offset))?;
         if !point.metadata.is_empty() {
             element.set_metadata(&point.metadata);
         }
     }
-    client.commit(&list, CommitMode::Sync).map_err(refused)
+    client.commit(&list, CommitMode::Sync)
 }

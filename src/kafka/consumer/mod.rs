@@ -19,6 +19,7 @@
 mod beginning;
 mod committer;
 mod context;
+mod denied;
 mod trouble;
 
 use super::client::{ClientError, ClientSettings, make};
@@ -28,10 +29,11 @@ use crate::delivery::settings::StartFrom;
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
 use crate::domain::record::Record;
-use crate::metrics::{KafkaErrorKind, Metrics};
+use crate::metrics::{Health, KafkaErrorKind, Metrics};
 use beginning::Beginning;
 use committer::Committer;
 use context::{Context, Notice};
+use denied::Denied;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
@@ -53,6 +55,7 @@ pub struct Consumer {
     class: Class,
     names: TopicNames,
     metrics: Arc<Metrics>,
+    denied: Denied,
     /// Partitions started, with their start: told apart from new ones, and where an unread one stands.
     started: HashMap<TopicPartition, i64>,
     /// Paused, and perhaps not ours any more: the client keeps a partition paused through unassigning and assigning.
@@ -73,7 +76,13 @@ impl Consumer {
     ///
     /// # Errors
     /// When the properties do not make a client.
-    pub fn subscribe(settings: &ClientSettings, class: Class, start_from: StartFrom, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+    pub fn subscribe(
+        settings: &ClientSettings,
+        class: Class,
+        start_from: StartFrom,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Result<Self, ClientError> {
         let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics)))?;
         let client = Arc::new(client);
         let topics = match class {
@@ -98,6 +107,7 @@ impl Consumer {
             class,
             names: TopicNames::default(),
             metrics,
+            denied: Denied::new(settings.clone(), class, health),
             started: HashMap::new(),
             paused: HashSet::new(),
             misplaced: None,
@@ -119,6 +129,7 @@ impl Consumer {
                 Ok(assigned) => {
                     self.unanswered = false;
                     self.resolving.clear();
+                    self.denied.joined();
                     return Some(SourceEvent::Assigned(assigned));
                 }
                 Err(error) => {
@@ -144,6 +155,7 @@ impl Consumer {
                 }
                 Notice::Committed(result) => Some(SourceEvent::Committed(result)),
                 Notice::Trouble(code) => {
+                    self.denied.met(code);
                     self.metrics.kafka_error(kind_of(code));
                     continue;
                 }
@@ -222,7 +234,10 @@ impl Consumer {
         (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned))
     }
 
-    fn count(&self, error: &KafkaError) {
+    fn count(&mut self, error: &KafkaError) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.denied.met(code);
+        }
         self.metrics.kafka_error(error.rdkafka_error_code().map_or(KafkaErrorKind::Other, kind_of));
     }
 

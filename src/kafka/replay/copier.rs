@@ -1,10 +1,12 @@
 //! The writing half of a job: copies and offsets, in one transaction.
 
 use super::ReplayError;
+use super::rights::{Rights, code_of};
 use crate::domain::record::NewRecord;
 use crate::kafka::client::{ClientSettings, PlainContext, log_line, make};
 use crate::kafka::outbox::{Fate, fate};
 use crate::kafka::record::client_headers;
+use crate::kafka::right::is_denied;
 use crate::kafka::wait::Pauses;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -69,12 +71,14 @@ impl ProducerContext for CopyContext {
 /// The transactional producer of a job.
 pub(super) struct Copier {
     producer: BaseProducer<CopyContext>,
+    rights: Rights,
 }
 
 impl Copier {
     /// Fences an earlier run: its open transaction is over before the job's offsets are read.
     pub(super) fn start(settings: &ClientSettings, name: &str) -> Result<Self, ReplayError> {
-        let copier = Self { producer: make(&settings.transactional(name), CopyContext::default())? };
+        let producer = make(&settings.transactional(name), CopyContext::default())?;
+        let copier = Self { producer, rights: Rights::of(settings, name) };
         copier.until_done("starting transactions", || copier.producer.init_transactions(QUESTION))?;
         Ok(copier)
     }
@@ -114,32 +118,33 @@ impl Copier {
         offsets: &[JobOffset],
         reader: &BaseConsumer<PlainContext>,
     ) -> Result<Vec<usize>, TryError> {
-        self.producer.begin_transaction().map_err(|e| TryError::of("beginning a transaction", &e))?;
+        self.producer.begin_transaction().map_err(|e| TryError::of(&e, self.rights.writing("beginning a transaction", &e)))?;
         let mut too_large = Vec::new();
         for (index, copy) in copies.iter().enumerate() {
             match self.send(copy) {
                 Ok(()) => {}
                 Err(Code::MessageSizeTooLarge) => too_large.push(index),
-                Err(code) => return Err(TryError::of_code(&copy.topic, code)),
+                Err(code) => return Err(self.refused(&copy.topic, code)),
             }
         }
         // All reports first: a commit with reports outstanding takes a hundred milliseconds.
         self.await_reports()?;
         if let (Some(code), Some(copy)) = (self.producer.context().take(), copies.first()) {
-            return Err(TryError::of_code(&copy.topic, code));
+            return Err(self.refused(&copy.topic, code));
         }
         let mut list = TopicPartitionList::new();
         for offset in offsets {
             let mut element = list.add_partition(&offset.topic, offset.partition);
-            element.set_offset(Offset::Offset(offset.next)).map_err(|e| TryError::of("noting offsets", &e))?;
+            element.set_offset(Offset::Offset(offset.next)).map_err(|e| TryError::of(&e, self.rights.reading("noting offsets", &e)))?;
             element.set_metadata(offset.metadata.as_str());
         }
         let group = reader
             .group_metadata()
             .ok_or_else(|| TryError::Final(ReplayError::Broker { what: "noting offsets", cause: "no group".into() }))?;
         let sent = || self.producer.send_offsets_to_transaction(&list, &group, QUESTION);
-        self.retried("noting offsets", sent)?;
-        self.retried("committing", || self.producer.commit_transaction(QUESTION))?;
+        self.retried(sent).map_err(|e| TryError::of(&e, self.rights.reading("noting offsets", &e)))?;
+        let committed = self.retried(|| self.producer.commit_transaction(QUESTION));
+        committed.map_err(|e| TryError::of(&e, self.rights.writing("committing", &e)))?;
         Ok(too_large)
     }
 
@@ -172,21 +177,39 @@ impl Copier {
     }
 
     /// Calls again what may be called again: the client goes on with the same operation.
-    fn retried(&self, what: &'static str, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), TryError> {
+    fn retried(&self, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
         let mut pauses = Pauses::for_broker();
         for _ in 1..TRIES {
             match act() {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => thread::sleep(pauses.next_pause()),
-                other => return other.map_err(|e| TryError::of(what, &e)),
+                other => return other,
             }
         }
-        act().map_err(|e| TryError::of(what, &e))
+        act()
     }
 
     fn until_done(&self, what: &'static str, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), ReplayError> {
-        self.retried(what, act).map_err(|e| match e {
+        self.retried(act).map_err(|e| match TryError::of(&e, self.rights.writing(what, &e)) {
             TryError::Again(error) | TryError::Final(error) => error,
         })
+    }
+
+    /// A copy came back with `code`.
+    fn refused(&self, topic: &str, code: Code) -> TryError {
+        let error = ReplayError::Refused { topic: topic.to_owned(), cause: format!("{code:?}") };
+        match fate(code) {
+            Fate::Refused if code == Code::TopicAuthorizationFailed => {
+                TryError::Final(self.rights.writing("copying", &KafkaError::MessageProduction(code)))
+            }
+            Fate::Refused => TryError::Final(error),
+            Fate::Ending if code == Code::ProducerFenced || code == Code::Fatal => TryError::Final(ReplayError::Fenced),
+            // What is purged was in a transaction that has failed as a whole: its end says why.
+            Fate::Ending if code == Code::PurgeQueue || code == Code::PurgeInflight => match self.producer.commit_transaction(QUESTION) {
+                Ok(()) => TryError::Final(error),
+                Err(e) => TryError::of(&e, self.rights.writing("copying", &e)),
+            },
+            Fate::Ending | Fate::Room | Fate::Again => TryError::Again(error),
+        }
     }
 }
 
@@ -199,31 +222,16 @@ enum TryError {
 }
 
 impl TryError {
-    fn of(what: &'static str, error: &KafkaError) -> Self {
-        let KafkaError::Transaction(transaction) = error else {
-            return Self::Again(broker(what, error));
-        };
+    /// By the client's `error`, which is told as `told`.
+    fn of(error: &KafkaError, told: ReplayError) -> Self {
+        let KafkaError::Transaction(transaction) = error else { return Self::Again(told) };
         let fenced = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];
         if fenced.contains(&transaction.code()) {
             Self::Final(ReplayError::Fenced)
-        } else if transaction.txn_requires_abort() {
-            Self::Again(broker(what, error))
+        } else if transaction.txn_requires_abort() && !code_of(error).is_some_and(is_denied) {
+            Self::Again(told)
         } else {
-            Self::Final(broker(what, error))
+            Self::Final(told)
         }
     }
-
-    fn of_code(topic: &str, code: Code) -> Self {
-        let error = ReplayError::Refused { topic: topic.to_owned(), cause: format!("{code:?}") };
-        match fate(code) {
-            Fate::Refused => Self::Final(error),
-            Fate::Ending if code == Code::ProducerFenced || code == Code::Fatal => Self::Final(ReplayError::Fenced),
-            Fate::Ending | Fate::Room | Fate::Again => Self::Again(error),
-        }
-    }
-}
-
-pub(super) fn broker(what: &'static str, error: &KafkaError) -> ReplayError {
-    let code = if let KafkaError::Transaction(transaction) = error { Some(transaction.code()) } else { error.rdkafka_error_code() };
-    ReplayError::Broker { what, cause: code.map_or_else(|| error.to_string(), |code| format!("{code:?}")) }
 }

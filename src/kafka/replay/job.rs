@@ -1,6 +1,7 @@
 //! The job itself: reads, selects, and commits copies and offsets together.
 
-use super::copier::{Copier, JobOffset, QUESTION, broker};
+use super::copier::{Copier, JobOffset, QUESTION};
+use super::rights::Rights;
 use super::{Filters, Options, Progress, ReplayError, Selected, Summary, Tally, select};
 use crate::domain::dead_letter::Reason;
 use crate::domain::headers::{DeadLetter, replay_headers};
@@ -9,8 +10,9 @@ use crate::domain::record::{NewRecord, Record};
 use crate::kafka::client::{ClientSettings, PlainContext, make};
 use crate::kafka::lag::LagProbe;
 use crate::kafka::record::{TopicNames, detach};
+use crate::kafka::right::is_denied;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,9 @@ const BATCH_LOOKED_AT: u64 = 10_000;
 
 /// Bytes of copies in one transaction at most: well within the client's send buffer of 32 MiB.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// One piece of a question that the client may wait for in vain.
+const SHORT_QUESTION: Duration = Duration::from_secs(2);
 
 /// What a pass of `--again` writes into the metadata of its offsets: where it ends.
 const AGAIN: &str = "again=";
@@ -92,7 +97,8 @@ pub fn run(
     let letters = settings.dead_letter_topic();
     let copier = if options.dry_run { None } else { Some(Copier::start(settings, &name)?) };
     let reader: BaseConsumer<PlainContext> = make(&settings.reader(&name), PlainContext::default())?;
-    let known = known(settings, &reader, &letters)?;
+    let rights = Rights::of(settings, &name);
+    let known = known(settings, &reader, &letters, &rights)?;
     let (lanes, fresh_pass) = starts(&known, options.again);
     let before = known.iter().map(|(p, k)| lanes.get(p).map_or(0, |lane| lane.next.saturating_sub(k.low))).sum::<i64>();
     let total = lanes.values().map(|lane| lane.end.saturating_sub(lane.next)).sum::<i64>();
@@ -104,6 +110,7 @@ pub fn run(
         progress: Progress { total: unsigned(total), ..Progress::default() },
         summary: Summary { job: name, before: unsigned(before), ..Summary::default() },
         pace: options.rate.map(Pace::new),
+        rights,
         filters,
         options,
     };
@@ -116,14 +123,19 @@ pub fn run(
     Ok(job.summary)
 }
 
-fn known(settings: &ClientSettings, reader: &BaseConsumer<PlainContext>, letters: &str) -> Result<BTreeMap<i32, Known>, ReplayError> {
+fn known(
+    settings: &ClientSettings,
+    reader: &BaseConsumer<PlainContext>,
+    letters: &str,
+    rights: &Rights,
+) -> Result<BTreeMap<i32, Known>, ReplayError> {
     let probe = LagProbe::new(settings)?;
     let partitions = probe.partitions(letters)?;
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(letters, 0, partitions - 1);
     // The list holds references into the client: it must be gone before the client is.
     let committed: BTreeMap<i32, (Option<i64>, Option<i64>)> = {
-        let answer = reader.committed_offsets(asked, QUESTION).map_err(|e| broker("reading the job's offsets", &e))?;
+        let answer = committed(reader, &asked).map_err(|e| rights.reading("reading the job's offsets", &e))?;
         answer
             .elements()
             .iter()
@@ -145,6 +157,26 @@ fn known(settings: &ClientSettings, reader: &BaseConsumer<PlainContext>, letters
         .collect()
 }
 
+/// Asks for the group's offsets. A group that is refused has no coordinator to the client, which then waits in vain, and tells of the refusal
+/// beside: so the question is put in short pieces.
+fn committed(reader: &BaseConsumer<PlainContext>, asked: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    let until = Instant::now() + QUESTION;
+    loop {
+        let error = match reader.committed_offsets(asked.clone(), SHORT_QUESTION) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if error.rdkafka_error_code() != Some(Code::OperationTimedOut) || Instant::now() >= until {
+            return Err(error);
+        }
+        if let Some(Err(told)) = reader.poll(Duration::ZERO)
+            && told.rdkafka_error_code().is_some_and(is_denied)
+        {
+            return Err(told);
+        }
+    }
+}
+
 struct Job<'a> {
     letters: String,
     replay: Arc<str>,
@@ -153,6 +185,7 @@ struct Job<'a> {
     progress: Progress,
     summary: Summary,
     pace: Option<Pace>,
+    rights: Rights,
     filters: &'a Filters,
     options: Options,
 }
@@ -160,10 +193,11 @@ struct Job<'a> {
 impl Job<'_> {
     fn assign(&self, reader: &BaseConsumer<PlainContext>) -> Result<(), ReplayError> {
         let mut list = TopicPartitionList::new();
+        let failed = |error: KafkaError| self.rights.reading("starting to read", &error);
         for (partition, lane) in self.lanes.iter().filter(|(_, lane)| lane.next < lane.end) {
-            list.add_partition_offset(&self.letters, *partition, Offset::Offset(lane.next)).map_err(|e| broker("starting to read", &e))?;
+            list.add_partition_offset(&self.letters, *partition, Offset::Offset(lane.next)).map_err(failed)?;
         }
-        reader.assign(&list).map_err(|e| broker("starting to read", &e))
+        reader.assign(&list).map_err(failed)
     }
 
     fn read(
@@ -189,8 +223,8 @@ impl Job<'_> {
                     }
                 }
                 Some(Err(error)) => match error.rdkafka_error_code() {
-                    Some(code @ (Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::UnknownTopicOrPartition)) => {
-                        return Err(ReplayError::Broker { what: "reading dead letters", cause: format!("{code:?}") });
+                    Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::UnknownTopicOrPartition) => {
+                        return Err(self.rights.reading("reading dead letters", &error));
                     }
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                         return Err(ReplayError::Broker {

@@ -15,6 +15,7 @@
 
 mod copier;
 mod job;
+mod rights;
 mod select;
 
 pub use job::run;
@@ -117,6 +118,14 @@ pub enum ReplayError {
         topic: String,
         /// The client's error code.
         cause: String,
+    },
+    /// A right is missing.
+    #[error("{what}: {missing}")]
+    Denied {
+        /// What it was needed for.
+        what: &'static str,
+        /// The right, and how it is granted.
+        missing: String,
     },
     /// The broker did not do its part; asking later may help.
     #[error("{what}: {cause}")]

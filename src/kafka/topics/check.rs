@@ -5,6 +5,7 @@
 
 use super::{BEYOND_MAX_AGE, Cluster, DEAD_LETTER_RETENTION, Described, Kind, TopicSettings, room_for};
 use crate::domain::tier::delay_of_topic;
+use crate::kafka::right::{Operation, Resource, Right};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -115,9 +116,11 @@ impl Judge<'_> {
 
     fn ours(&mut self, kind: Kind, name: &str, room: usize) {
         let Some(topic) = self.cluster.topics.get(name) else {
+            if self.is_hidden(name) {
+                return self.hidden(Severity::Refuse, Some(kind), name);
+            }
             let command = format!("callbackd topics create --config {}", self.settings.config_file);
-            let message = if self.is_hidden(name) { "may not be described: the right Describe on it is missing" } else { "does not exist" };
-            return self.say(Severity::Refuse, name, message, if self.is_hidden(name) { String::new() } else { command });
+            return self.say(Severity::Refuse, name, "does not exist", command);
         };
         if kind == Kind::Registry && topic.partitions != 1 {
             let (n, delete) = (topic.partitions, self.tool("kafka-topics.sh", &format!("--delete --topic {name}")));
@@ -197,10 +200,7 @@ impl Judge<'_> {
 
     fn source(&mut self, name: &str) {
         match self.cluster.topics.get(name) {
-            None if self.is_hidden(name) => {
-                let message = "may not be described: the rights Describe and Read on it are missing";
-                self.say(Severity::Wait, name, message, String::new());
-            }
+            None if self.is_hidden(name) => self.hidden(Severity::Wait, None, name),
             None => {
                 let mend = self.tool("kafka-topics.sh", &format!("--create --topic {name} --partitions 6"));
                 self.say(Severity::Wait, name, "is a source topic and does not exist yet", mend);
@@ -238,8 +238,16 @@ impl Judge<'_> {
         }
     }
 
+    fn hidden(&mut self, severity: Severity, kind: Option<Kind>, name: &str) {
+        let right = self.settings.right_to_see(kind, name);
+        let message = format!("may not be seen: {}", right.is_missing());
+        self.say(severity, name, message, right.grant(&self.settings.client.brokers));
+    }
+
     fn unreadable(&mut self, name: &str, severity: Severity) {
-        self.say(severity, name, "its settings cannot be read: the right DescribeConfigs on it is missing", String::new());
+        let right = Right::new(Operation::DescribeConfigs, Resource::Topic, name);
+        let message = format!("its settings cannot be read: {}", right.is_missing());
+        self.say(severity, name, message, right.grant(&self.settings.client.brokers));
     }
 
     fn is_hidden(&self, name: &str) -> bool {
@@ -257,6 +265,7 @@ impl Judge<'_> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::Asker;
     use super::super::plan::{CreateOptions, Facts, plan};
     use super::*;
     use crate::kafka::client::tests::settings;
@@ -265,6 +274,7 @@ pub(crate) mod tests {
         TopicSettings {
             client: settings("broker:9092"),
             tier_topics: vec!["cb.retry.5s".into(), "cb.retry.1m".into()],
+            asker: Asker::Daemon,
             longest_max_age: Duration::from_secs(5 * 86_400),
             registry_topic: true,
             config_file: "callbackd.toml".into(),
@@ -358,8 +368,8 @@ pub(crate) mod tests {
                 },
                 Wait,
                 "recording.completed",
-                "rights Describe and Read",
-                "",
+                "may not be seen: the right Read on topic recording.completed is missing",
+                "kafka-acls.sh --bootstrap-server broker:9092 --add --allow-principal User:NAME --operation Read --topic recording.completed",
             ),
             (
                 |c| set(c, "cb.retry.5s", "retention.ms", "604800000"),
@@ -378,7 +388,13 @@ pub(crate) mod tests {
             (|c| set(c, "cb.retry.5s", "retention.bytes", "1073741824"), Warn, "cb.retry.5s", "by size", "retention.bytes=-1"),
             (|c| set(c, "cb.retry.5s", "cleanup.policy", "compact,delete"), Warn, "cb.retry.5s", "compacted", "cleanup.policy=delete"),
             (|c| c.topics.get_mut("cb.replay").unwrap().replication = 1, Warn, "cb.replay", "replication 1", ""),
-            (|c| c.topics.get_mut("cb.replay").unwrap().config = None, Warn, "cb.replay", "DescribeConfigs", ""),
+            (
+                |c| c.topics.get_mut("cb.replay").unwrap().config = None,
+                Warn,
+                "cb.replay",
+                "the right DescribeConfigs on topic cb.replay",
+                "kafka-acls.sh",
+            ),
         ];
         for (change, severity, topic, message, command) in table {
             let mut cluster = as_planned();
@@ -389,6 +405,27 @@ pub(crate) mod tests {
             assert!(finding.message.contains(message), "{finding}");
             assert!(finding.command.contains(command), "{finding}");
             assert_eq!(report.worst(), Some(severity));
+        }
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_seen_is_told_with_the_right_of_whoever_asks() {
+        let mut cluster = as_planned();
+        for topic in std::mem::take(&mut cluster.topics).into_keys() {
+            cluster.hidden.push(topic);
+        }
+        for (asker, topic, rights) in [
+            (Asker::Daemon, "cb.retry.5s", "rights Read and Write"),
+            (Asker::Daemon, "cb.replay", "right Read"),
+            (Asker::Daemon, "cb.dead-letter", "right Write"),
+            (Asker::Daemon, "recording.completed", "right Read"),
+            (Asker::Tool, "cb.retry.5s", "right Describe"),
+            (Asker::Tool, "cb.dead-letter", "right Describe"),
+            (Asker::Tool, "recording.completed", "right Describe"),
+        ] {
+            let report = judge(&TopicSettings { asker, ..topic_settings() }, &cluster);
+            let finding = report.findings.iter().find(|f| f.topic == topic).unwrap();
+            assert!(finding.message.contains(&format!("the {rights} on topic {topic}")), "{asker:?}: {finding}");
         }
     }
 

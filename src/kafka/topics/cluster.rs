@@ -4,6 +4,7 @@ use super::check::{CheckReport, judge};
 use super::plan::{CreateOptions, Facts, Planned, plan};
 use super::{Cluster, Described, TopicSettings};
 use crate::kafka::client::{ClientError, PlainContext, make};
+use crate::kafka::right::{Operation, Resource, Right, is_denied};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
@@ -17,9 +18,6 @@ use std::time::{Duration, Instant};
 /// The longest that one question to the cluster may take.
 const QUESTION: Duration = Duration::from_secs(15);
 
-/// Codes that mean a missing right.
-const DENIED: [Code; 3] = [Code::TopicAuthorizationFailed, Code::ClusterAuthorizationFailed, Code::GroupAuthorizationFailed];
-
 /// The cluster could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicsError {
@@ -27,12 +25,12 @@ pub enum TopicsError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A right is missing for the question itself.
-    #[error("the cluster refused {what}: the right {right} is missing")]
+    #[error("{what}: {missing}")]
     Denied {
-        /// What was asked for.
-        what: &'static str,
-        /// The right, as Kafka's ACLs call it.
-        right: &'static str,
+        /// What was asked for, and what it is needed for.
+        what: String,
+        /// The right, and how it is granted.
+        missing: String,
     },
     /// No answer, or an error of the moment.
     #[error("{what}: {cause}")]
@@ -45,9 +43,8 @@ pub enum TopicsError {
 }
 
 impl TopicsError {
-    fn new(what: &'static str, right: &'static str, error: &KafkaError) -> Self {
+    fn new(what: &'static str, error: &KafkaError) -> Self {
         match error.rdkafka_error_code() {
-            Some(code) if DENIED.contains(&code) => Self::Denied { what, right },
             Some(code) => Self::Unanswered { what, cause: format!("{code:?}") },
             None => Self::Unanswered { what, cause: error.to_string() },
         }
@@ -90,6 +87,20 @@ pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Cr
     let admin = admin(settings)?;
     let cluster = describe(&admin, settings)?;
     let sources = &settings.client.source_topics;
+    let brokers = &settings.client.brokers;
+    let denied = |right: Right| TopicsError::Denied {
+        what: "partitions and sizes of our topics follow those of the source topics".to_owned(),
+        missing: right.missing(brokers),
+    };
+    for name in sources {
+        let sees = cluster.topics.get(name);
+        if sees.is_none() && cluster.hidden.contains(name) {
+            return Err(denied(settings.right_to_see(None, name)));
+        }
+        if sees.is_some_and(|topic| topic.config.is_none()) && !settings.lenient {
+            return Err(denied(Right::new(Operation::DescribeConfigs, Resource::Topic, name)));
+        }
+    }
     let facts = Facts {
         brokers: cluster.brokers,
         source_partitions: cluster.most_partitions(sources),
@@ -99,6 +110,16 @@ pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Cr
     let (existing, missing): (Vec<_>, Vec<_>) = planned.into_iter().partition(|p| cluster.topics.contains_key(&p.name));
     let mut created: Vec<_> = existing.into_iter().map(|planned| Created { planned, outcome: Outcome::Existed }).collect();
     for planned in missing {
+        if cluster.hidden.contains(&planned.name) {
+            let right = settings.right_to_see(Some(planned.kind), &planned.name);
+            let outcome = Outcome::Failed(format!("whether it is there may not be seen: {}", right.missing(brokers)));
+            created.push(Created { planned, outcome });
+            continue;
+        }
+        let failed = |code: Code| {
+            let right = Right::new(Operation::Create, Resource::Topic, planned.name.as_str());
+            Outcome::Failed(if is_denied(code) { right.missing(brokers) } else { format!("{code:?}") })
+        };
         let mut topic = NewTopic::new(&planned.name, planned.partitions, TopicReplication::Fixed(planned.replication));
         for (name, value) in &planned.config {
             topic = topic.set(name, value);
@@ -109,9 +130,9 @@ pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Cr
             Ok(results) => results.into_iter().next().map_or(Outcome::Created, |result| match result {
                 Ok(_) => Outcome::Created,
                 Err((_, Code::TopicAlreadyExists)) => Outcome::Existed,
-                Err((_, code)) => Outcome::Failed(in_words(code)),
+                Err((_, code)) => failed(code),
             }),
-            Err(error) => Outcome::Failed(error.rdkafka_error_code().map_or_else(|| error.to_string(), in_words)),
+            Err(error) => error.rdkafka_error_code().map_or_else(|| Outcome::Failed(error.to_string()), failed),
         };
         created.push(Created { planned, outcome });
     }
@@ -137,13 +158,6 @@ fn await_metadata(admin: &AdminClient<PlainContext>, created: &[Created]) {
     }
 }
 
-fn in_words(code: Code) -> String {
-    if DENIED.contains(&code) {
-        return "the right Create on the topic, or on the cluster, is missing".to_owned();
-    }
-    format!("{code:?}")
-}
-
 fn admin(settings: &TopicSettings) -> Result<AdminClient<PlainContext>, TopicsError> {
     Ok(make(&settings.client.plain(), PlainContext::default())?)
 }
@@ -152,7 +166,7 @@ fn admin(settings: &TopicSettings) -> Result<AdminClient<PlainContext>, TopicsEr
 fn describe(admin: &AdminClient<PlainContext>, settings: &TopicSettings) -> Result<Cluster, TopicsError> {
     let client = admin.inner();
     let what = "the list of topics";
-    let metadata = client.fetch_metadata(None, QUESTION).map_err(|e| TopicsError::new(what, "Describe on the cluster", &e))?;
+    let metadata = client.fetch_metadata(None, QUESTION).map_err(|e| TopicsError::new(what, &e))?;
     let mut cluster = Cluster { brokers: metadata.brokers().len(), ..Cluster::default() };
     let tiers = settings.client.tier_prefix();
     let wanted: Vec<String> = settings.ours().into_iter().map(|(_, name)| name).chain(settings.client.source_topics.clone()).collect();
@@ -164,7 +178,7 @@ fn describe(admin: &AdminClient<PlainContext>, settings: &TopicSettings) -> Resu
     // The list leaves out what may not be described; asked for by name, the broker says why.
     for name in &wanted {
         if !cluster.topics.contains_key(name) && !cluster.hidden.contains(name) {
-            let asked = client.fetch_metadata(Some(name), QUESTION).map_err(|e| TopicsError::new(what, "Describe on the cluster", &e))?;
+            let asked = client.fetch_metadata(Some(name), QUESTION).map_err(|e| TopicsError::new(what, &e))?;
             asked.topics().iter().filter(|t| t.name() == name).for_each(|t| note(&mut cluster, t));
         }
     }
@@ -195,20 +209,20 @@ fn read_settings(admin: &AdminClient<PlainContext>, cluster: &mut Cluster) -> Re
     let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(QUESTION));
     let what = "the settings of topics";
-    let described =
-        block_on(admin.describe_configs(&resources, &options)).map_err(|e| TopicsError::new(what, "DescribeConfigs on the topics", &e))?;
+    let described = block_on(admin.describe_configs(&resources, &options)).map_err(|e| TopicsError::new(what, &e))?;
     for resource in described {
         match resource {
             Ok(resource) => {
                 if let OwnedResourceSpecifier::Topic(name) = &resource.specifier
                     && let Some(topic) = cluster.topics.get_mut(name)
                 {
-                    let entries = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?)));
-                    topic.config = Some(entries.collect::<BTreeMap<_, _>>());
+                    let entries = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect::<BTreeMap<_, _>>();
+                    // rdkafka drops the refusal of a single topic; but every topic has settings, so none means that they may not be read.
+                    topic.config = Some(entries).filter(|entries| !entries.is_empty());
                 }
             }
             // Its settings stay unknown, which is a finding of its own.
-            Err(code) if DENIED.contains(&code) || code == Code::UnknownTopicOrPartition => {}
+            Err(code) if is_denied(code) || code == Code::UnknownTopicOrPartition => {}
             Err(code) => return Err(TopicsError::Unanswered { what, cause: format!("{code:?}") }),
         }
     }

@@ -14,6 +14,7 @@ pub use cluster::{Created, Outcome, TopicsError, check, create};
 pub use plan::{CreateOptions, Facts, Kind, Planned, plan};
 
 use super::client::{ClientSettings, HEADROOM};
+use super::right::{Operation, Resource, Right};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,15 @@ pub const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Least retention of dead letters.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
+/// With whose rights the cluster is asked: README's table gives each its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// `callbackd run`.
+    Daemon,
+    /// `callbackd topics`.
+    Tool,
+}
+
 /// What the configuration wants of the cluster.
 #[derive(Clone, Debug)]
 pub struct TopicSettings {
@@ -34,6 +44,8 @@ pub struct TopicSettings {
     pub client: ClientSettings,
     /// Topics of the configured delay tiers.
     pub tier_topics: Vec<Arc<str>>,
+    /// Who asks.
+    pub asker: Asker,
     /// The longest `max_age` of any callback template in force.
     pub longest_max_age: Duration,
     /// The registry lives in its topic, so that one is needed too.
@@ -54,6 +66,17 @@ impl TopicSettings {
             ours.push((Kind::Registry, self.client.registry_topic()));
         }
         ours
+    }
+
+    /// The right by which `name`, one of ours of `kind` or a source topic, may be seen.
+    pub(crate) fn right_to_see(&self, kind: Option<Kind>, name: &str) -> Right {
+        let right = |operation| Right::new(operation, Resource::Topic, name);
+        match (self.asker, kind) {
+            (Asker::Tool, _) => right(Operation::Describe),
+            (Asker::Daemon, Some(Kind::Tier)) => right(Operation::Read).and(Operation::Write),
+            (Asker::Daemon, Some(Kind::DeadLetter)) => right(Operation::Write),
+            (Asker::Daemon, Some(Kind::Replay | Kind::Registry) | None) => right(Operation::Read),
+        }
     }
 }
 
