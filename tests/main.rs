@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
 
 mod a_broker_away_does_not_keep_it_from_ending;
+mod a_registry_file_hurts_nobody;
 mod bad_configuration_is_refused_whole;
 mod bad_days;
 mod broken_pooled_connections_are_repeated_uncounted;
@@ -26,6 +27,7 @@ mod registry_reload;
 mod replicas_share_partitions;
 mod retry_after_is_honoured;
 mod sigterm_drains;
+mod source_document_rules;
 mod source_gaps_are_passed;
 mod ten_thousand_events;
 mod tiers_are_a_timing_wheel;

@@ -17,6 +17,9 @@ use tracing::{error, info, warn};
 /// Between looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// A refused registry's problems that go to the log: a large file that is wrong throughout must not fill it.
+const TOLD: usize = 20;
+
 /// Asks the registry thread; the thread ends when this is dropped.
 pub(super) struct Reload(Sender<()>);
 
@@ -57,14 +60,22 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
         }
         ReloadOutcome::Refused(problems) => {
             metrics.registry_load_failed();
-            for problem in &problems {
+            for problem in problems.iter().take(TOLD) {
                 error!("{problem}");
             }
-            error!(problems = problems.len(), "the registry was not reloaded; the last good one stays in force");
+            error!(
+                problems = problems.len(),
+                "the registry was not reloaded; the last good one stays in force (`callbackd check` tells every problem)"
+            );
         }
-        ReloadOutcome::Shrunk { domains, dropped } => {
+        ReloadOutcome::Shrunk { domains, dropped, unbound } => {
             metrics.registry_load_failed();
-            error!(domains, dropped, "the registry was not reloaded: it would drop too many domains; if that is meant, send SIGHUP");
+            error!(
+                domains,
+                dropped,
+                unbound,
+                "the registry was not reloaded: it would drop too many domains, or all their bindings; if that is meant, send SIGHUP"
+            );
         }
     }
 }

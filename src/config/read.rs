@@ -8,7 +8,7 @@ use super::{
 use crate::delivery::settings::StartFrom;
 use crate::domain::address::AddressPolicy;
 use crate::domain::tier::Tiers;
-use crate::source::{Document, Fields, Item, Reading};
+use crate::source::{Document, Fields, Item, Reading, cannot_be_read};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -39,7 +39,7 @@ pub(super) fn read(mut document: Document, environment: &Environment) -> Examine
         kafka,
     };
     if settings.metrics.listen == settings.admin.listen && settings.metrics.listen.port() != 0 {
-        reading.problem("admin.listen", "is the same address as metrics.listen");
+        reading.problem("admin.listen", "is the same address as metrics.listen: give each a port of its own");
     }
     let file_is_given = root.fields("registry").get("file").is_some();
     root.done();
@@ -81,7 +81,7 @@ fn kafka(fields: &Fields<'_>) -> KafkaSettings {
         fields.problem("brokers", "list at least one broker");
     }
     for (at, broker) in brokers.iter().enumerate().filter(|(_, broker)| !is_broker(broker)) {
-        fields.problem(&format!("brokers[{at}]"), format!("{broker:?} is not host:port"));
+        fields.problem(&format!("brokers[{at}]"), format!("{broker:?} is not host:port, such as \"kafka-1.example:9092\""));
     }
     let group = fields.text("group").unwrap_or_else(|| "callbackd".into());
     if !(1..=200).contains(&group.len()) || group.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -100,7 +100,7 @@ fn kafka(fields: &Fields<'_>) -> KafkaSettings {
         if !is_topic(topic) {
             fields.problem(&key, format!("{topic:?} is not a topic name: 1 to 249 letters, digits, `.`, `_` or `-`"));
         } else if topic.strip_prefix(&topic_prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-            fields.problem(&key, format!("{topic:?} is under our own prefix {topic_prefix:?}: our topics are never a source"));
+            fields.problem(&key, format!("{topic:?} is under our own prefix {topic_prefix:?}: name a topic that upstream writes, or choose another kafka.topic_prefix"));
         } else if source_topics[..at].contains(topic) {
             fields.problem(&key, format!("{topic:?} is listed twice"));
         }
@@ -232,9 +232,9 @@ fn egress(fields: &Fields<'_>) -> EgressSettings {
 fn ca_file(item: &Item<'_>) -> Option<PathBuf> {
     let path = item.path_of_file()?;
     match std::fs::read(&path) {
-        Err(error) => item.problem(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => item.problem(format!("{} {}", path.display(), cannot_be_read(&path, &error))),
         Ok(bytes) if !bytes.windows(27).any(|window| window == b"-----BEGIN CERTIFICATE-----") => {
-            item.problem(format!("{} holds no certificate in PEM form", path.display()));
+            item.problem(format!("{} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path.display()));
         }
         Ok(_) => {}
     }

@@ -207,7 +207,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         ("[kafka]\nbrokers = 'a:1'", &["c.toml:2: kafka.brokers: expected a list, found a string"]),
         ("[kafka]\nbrokers = []", &["c.toml:2: kafka.brokers: list at least one broker"]),
-        ("[kafka]\nbrokers = ['a']", &["c.toml:2: kafka.brokers[0]: \"a\" is not host:port"]),
+        ("[kafka]\nbrokers = ['a']", &["c.toml:2: kafka.brokers[0]: \"a\" is not host:port, such as \"kafka-1.example:9092\""]),
         ("[kafka]\nbrokers = [\n  'a:1',\n  2,\n]", &["c.toml:4: kafka.brokers[1]: expected a string, found an integer"]),
         ("[kafka]\ngroup = ''", &["c.toml:2: kafka.group: expected 1 to 200 bytes without white space"]),
         ("[kafka]\ntopic_prefix = 'a/b'", &["c.toml:2: kafka.topic_prefix: expected 1 to 200 letters, digits, `.`, `_` or `-`"]),
@@ -219,7 +219,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
         (
             "[kafka]\nsource_topics = ['a', 'callbackd.replay']",
             &[
-                "c.toml:2: kafka.source_topics[1]: \"callbackd.replay\" is under our own prefix \"callbackd\": our topics are never a source",
+                "c.toml:2: kafka.source_topics[1]: \"callbackd.replay\" is under our own prefix \"callbackd\": name a topic that upstream writes, or choose another kafka.topic_prefix",
             ],
         ),
         ("[kafka]\nsource_topics = ['a', 'a']", &["c.toml:2: kafka.source_topics[1]: \"a\" is listed twice"]),
@@ -252,7 +252,9 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         (
             "[kafka.properties]\n'sasl.password' = { file = 'no/such' }",
-            &["c.toml:2: kafka.properties.\"sasl.password\".file: no/such cannot be read: No such file or directory (os error 2)"],
+            &[
+                "c.toml:2: kafka.properties.\"sasl.password\".file: no/such cannot be read: No such file or directory (os error 2); create it, or mend the path",
+            ],
         ),
         (
             "[kafka.properties]\n'sasl.password' = { fil = 'x' }",
@@ -309,9 +311,15 @@ fn each_mistake_is_told_with_file_line_and_key() {
             "[egress]\nallow_names = ['*.x']",
             &["c.toml:2: egress.allow_names[0]: \"*.x\" is not a name suffix such as \"svc.cluster.local\""],
         ),
-        ("[egress]\nca_file = 'no/such'", &["c.toml:2: egress.ca_file: no/such cannot be read: No such file or directory (os error 2)"]),
+        (
+            "[egress]\nca_file = 'no/such'",
+            &["c.toml:2: egress.ca_file: no/such cannot be read: No such file or directory (os error 2); create it, or mend the path"],
+        ),
         ("[metrics]\nlisten = 'here'", &["c.toml:2: metrics.listen: \"here\" is not an address and a port such as \"0.0.0.0:9464\""]),
-        ("[metrics]\nlisten = '127.0.0.1:9465'", &["c.toml:1: admin.listen: is the same address as metrics.listen"]),
+        (
+            "[metrics]\nlisten = '127.0.0.1:9465'",
+            &["c.toml:1: admin.listen: is the same address as metrics.listen: give each a port of its own"],
+        ),
         (
             "[admin]\nlisten = '0.0.0.0:1'",
             &["c.toml:1: admin.tokens: 0.0.0.0:1 is reachable from other machines: list at least one token, or listen on loopback"],
@@ -476,7 +484,7 @@ fn a_larger_message_limit_allows_a_larger_fetch() {
 fn a_missing_file_is_one_problem() {
     let found = load(Path::new("no/such.toml"), &Environment::default()).unwrap_err();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].to_string(), "no/such.toml: cannot be read: No such file or directory (os error 2)");
+    assert_eq!(found[0].to_string(), "no/such.toml: cannot be read: No such file or directory (os error 2); create it, or mend the path");
 }
 
 #[test]

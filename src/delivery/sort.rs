@@ -44,6 +44,8 @@ pub enum Sorted {
         domain: DomainName,
         /// The rule.
         rule: Skip,
+        /// The push start was assumed, not stated.
+        assumed_push_start: bool,
     },
     /// Its domain is unknown and the registry may be a moment behind: one turn through the smallest tier.
     UnknownDomainTurn {
@@ -58,6 +60,8 @@ pub enum Sorted {
         reason: Reason,
         /// Names the field, or says what was assumed.
         detail: String,
+        /// A binding was looked for by a push start that was assumed, not stated.
+        assumed_push_start: bool,
     },
 }
 
@@ -85,9 +89,15 @@ pub fn bare_chain(record: &Record) -> Chain {
 pub fn sort(registry: &Registry, record: &Record, chain: &Chain, class: Class, replay_limit: u32, sane_now: Option<UnixMillis>) -> Sorted {
     let event = match event::decode(record.value.as_deref(), chain.source_time) {
         Ok(event) => event,
-        Err(error) => return Sorted::Bury { domain: error.domain, reason: error.reason, detail: error.detail },
+        Err(error) => {
+            return Sorted::Bury { domain: error.domain, reason: error.reason, detail: error.detail, assumed_push_start: false };
+        }
     };
-    let bury = |event: Event, reason, detail: String| Sorted::Bury { domain: Some(event.domain), reason, detail };
+    let assumed_push_start = event.push_start_source == PushStartSource::Assumed;
+    let bury = |event: Event, reason, detail: String| {
+        let assumed_push_start = assumed_push_start && reason == Reason::RecordingUnbound;
+        Sorted::Bury { domain: Some(event.domain), reason, detail, assumed_push_start }
+    };
     if class == Class::Replay && chain.replays > replay_limit {
         return bury(event, Reason::ReplayLimit, format!("replayed {} times, the limit is {replay_limit}", chain.replays));
     }
@@ -100,13 +110,14 @@ pub fn sort(registry: &Registry, record: &Record, chain: &Chain, class: Class, r
             let detail = format!("no recording binding at the push start {} ({start})", event.push_start.as_secs());
             bury(event, Reason::RecordingUnbound, detail)
         }
-        Meeting::Skip(rule) => Sorted::Skip { domain: event.domain, rule },
+        Meeting::Skip(rule) => Sorted::Skip { domain: event.domain, rule, assumed_push_start },
         Meeting::Call { template, mixed_regions } => {
-            let Some(url) = template.url(event.kind).cloned() else { return Sorted::Skip { domain: event.domain, rule: Skip::NoUrl } };
+            let Some(url) = template.url(event.kind).cloned() else {
+                return Sorted::Skip { domain: event.domain, rule: Skip::NoUrl, assumed_push_start };
+            };
             if let Some(reason) = sane_now.and_then(|now| retry::before_attempt(&template.policy, chain, now)) {
                 return bury(event, reason, format!("{} attempts were made", chain.attempts));
             }
-            let assumed_push_start = event.push_start_source == PushStartSource::Assumed;
             Sorted::Call(Call { event, template, url, mixed_regions, assumed_push_start })
         }
     }

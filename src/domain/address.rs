@@ -18,7 +18,7 @@ pub enum Refusal {
     #[error("the address is private or reserved; egress.allow_networks can allow it")]
     Address,
     /// Link-local and metadata addresses, which nothing can allow.
-    #[error("link-local and metadata addresses are never dialled")]
+    #[error("link-local and metadata addresses are never dialled, whatever is allowed: name another host")]
     Metadata,
     /// A refused name: one label, `localhost`, `.local`, `.internal`, …, outside `allow_names`.
     #[error("the name is local or special; egress.allow_names can allow it")]

@@ -71,6 +71,9 @@ fn load(document: &Document, options: &LoadOptions, files: &mut Files) -> Result
     let entries = rows::read(&reading, options);
     files.extend(reading.files());
     let built = Registry::build(entries, &rules).map_err(|problems| report(&reading, &problems));
+    if built.as_ref().is_ok_and(|registry| registry.domain_names().len() == 0) {
+        reading.warning("", "there is no domain in it: every event becomes a dead letter, unknown_domain");
+    }
     let warnings = reading.warnings();
     reading.finish()?;
     // A registry that was not built left its problems with the reading, which ended above.

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1800);
 pub(super) fn read(reading: &Reading<'_>, options: &LoadOptions) -> Entries {
     let root = reading.root();
     if let Some(version) = root.get("version") {
-        let _ = version.integer(VERSION..=VERSION);
+        version.only(VERSION, "the version of registry files that this program reads");
     }
     let entries = Entries {
         accounts: root.rows("accounts").iter().map(account).collect(),
@@ -60,7 +60,10 @@ fn recording_template(row: &Fields<'_>) -> RecordingTemplateEntry {
 }
 
 fn keep(item: &Item<'_>) -> Option<Keep> {
-    if item.is_text() && item.text() == Some("forever") { Some(Keep::Forever) } else { item.duration().map(Keep::For) }
+    if item.is_text() && item.text() == Some("forever") {
+        return Some(Keep::Forever);
+    }
+    item.duration_or("\"forever\"").map(Keep::For)
 }
 
 fn callback_template(row: &Fields<'_>, options: &LoadOptions) -> CallbackTemplateEntry {

@@ -2,7 +2,11 @@
 //!
 //! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts
 //! as a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
-//! registry at any row's end, with bindings missing, and events would be skipped by it for good.
+//! registry at any row's end, with bindings missing, and events would be skipped by it for good. One that stays cut off (a full disk, a copy that
+//! broke) is a valid registry too: what would take too many domains away, or their bindings, waits for a person.
+//!
+//! A replaced snapshot is kept until nobody else holds it: the last holder frees it, which takes long for a big one, and is to be this side,
+//! never the engine.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
 use crate::domain::registry::Registry;
@@ -42,6 +46,8 @@ pub enum ReloadOutcome {
         domains: usize,
         /// How many of them the file no longer has.
         dropped: usize,
+        /// How many of the others had bindings and have none any more.
+        unbound: usize,
     },
 }
 
@@ -60,6 +66,8 @@ struct Source {
     seen: Files,
     /// The last look read something new that was not judged yet.
     unjudged: bool,
+    /// Replaced snapshots that somebody else held at the last look.
+    retired: Vec<Arc<Registry>>,
 }
 
 impl Store {
@@ -70,7 +78,7 @@ impl Store {
     pub fn open(path: &Path, options: LoadOptions) -> Result<(Self, Vec<String>), Vec<Problem>> {
         let (loaded, seen) = look(path, &options);
         let LoadedRegistry { registry, warnings } = loaded?;
-        let source = Source { path: path.to_path_buf(), options, seen, unjudged: false };
+        let source = Source { path: path.to_path_buf(), options, seen, unjudged: false, retired: Vec::new() };
         let store = Self { current: Arc::new(ArcSwap::from_pointee(registry)), source: Arc::new(Mutex::new(source)) };
         Ok((store, warnings))
     }
@@ -97,6 +105,7 @@ impl Store {
     /// checking takes.
     pub fn reload(&self, act: Act) -> ReloadOutcome {
         let mut source = self.source();
+        source.retired.retain(|old| Arc::strong_count(old) > 1);
         if act == Act::Automatic && !source.has_changed() {
             return ReloadOutcome::Unchanged;
         }
@@ -114,12 +123,14 @@ impl Store {
         };
         let current = self.current.load();
         let domains = current.domain_names().len();
-        let dropped = current.domains_missing_in(&next);
-        if act == Act::Automatic && drops_too_many(domains, dropped) {
-            return ReloadOutcome::Shrunk { domains, dropped };
+        let (dropped, unbound) = (current.domains_missing_in(&next), current.domains_unbound_in(&next));
+        if act == Act::Automatic && drops_too_many(domains, dropped, unbound) {
+            return ReloadOutcome::Shrunk { domains, dropped, unbound };
         }
+        drop(current);
         let registry = Arc::new(next);
-        self.current.store(registry.clone());
+        let replaced = self.current.swap(registry.clone());
+        source.retired.push(replaced);
         ReloadOutcome::Loaded { registry, warnings }
     }
 
@@ -129,9 +140,10 @@ impl Store {
     }
 }
 
-/// All, or more than a tenth and more than ten.
-const fn drops_too_many(domains: usize, dropped: usize) -> bool {
-    dropped > 0 && (dropped == domains || dropped > MAY_DROP && dropped * 10 > domains)
+/// All, or more than a tenth and more than ten; a domain that lost its bindings counts with the latter.
+const fn drops_too_many(domains: usize, dropped: usize, unbound: usize) -> bool {
+    let lost = dropped + unbound;
+    dropped > 0 && dropped == domains || lost > MAY_DROP && lost * 10 > domains
 }
 
 impl Source {

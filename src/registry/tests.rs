@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Instant;
 
+mod reloading;
+
 fn options() -> LoadOptions {
     LoadOptions {
         templates_per_account: 50,
@@ -124,7 +126,7 @@ fn the_example_that_is_shipped_is_right() {
 fn an_empty_file_is_an_empty_registry_and_a_file_may_name_its_version() {
     assert_eq!(parse("").unwrap().registry.digest(), Registry::empty().digest());
     assert!(parse("version = 1").is_ok());
-    assert_eq!(problems("version = 2"), ["r.toml:1: version: must be from 1 to 1"]);
+    assert_eq!(problems("version = 2"), ["r.toml:1: version: must be 1, the version of registry files that this program reads"]);
 }
 
 #[test]
@@ -201,11 +203,14 @@ fn each_mistake_is_told_with_file_line_and_key() {
                 "r.toml:7: callback_templates[0].keys[2].id: missing",
             ],
         ),
-        (format!("{TEMPLATE}keys = [{{ id = 'a', value = '' }}]"), &["r.toml:4: callback_templates[0].keys[0]: the key is empty"]),
+        (
+            format!("{TEMPLATE}keys = [{{ id = 'a', value = '' }}]"),
+            &["r.toml:4: callback_templates[0].keys[0]: the key is empty: give its bytes; without keys callbacks are not signed"],
+        ),
         (
             format!("{TEMPLATE}keys = [{{ id = 'a', file = 'no/such', secret = 'canary' }}]"),
             &[
-                "r.toml:4: callback_templates[0].keys[0].file: no/such cannot be read: No such file or directory (os error 2)",
+                "r.toml:4: callback_templates[0].keys[0].file: no/such cannot be read: No such file or directory (os error 2); create it, or mend the path",
                 "r.toml:4: callback_templates[0].keys[0].secret: a secret has 24 to 64 bytes (after decoding what follows whsec_), this one has 6",
             ],
         ),
@@ -230,7 +235,10 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         (
             "[[domains]]\nname = 'a b'\nregion = 'moon'".into(),
-            &["r.toml:2: domains[0].name: not a domain name", "r.toml:3: domains[0].region: must be one of \"mainland\", \"global\""],
+            &[
+                "r.toml:2: domains[0].name: not a domain name, such as \"push.shop.example\"",
+                "r.toml:3: domains[0].region: must be one of \"mainland\", \"global\"",
+            ],
         ),
         (
             "[[bindings]]\ncallback_template = 3\nfrom = 2026-11-01\n".into(),
@@ -242,7 +250,9 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         (
             format!("{DOMAIN}[[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'"),
-            &["r.toml:5: bindings[0].callback_template: there is no callback template \"shop\""],
+            &[
+                "r.toml:5: bindings[0].callback_template: there is no callback template \"shop\": mend the name, or add it; a template stays as long as a row names it, one that ended too",
+            ],
         ),
         (
             format!("{DOMAIN}[[bindings]]\ndomain = 'a.example'\n"),
@@ -253,7 +263,9 @@ fn each_mistake_is_told_with_file_line_and_key() {
                 "{TEMPLATE}{DOMAIN}[[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'\nuntil = 2026-11-02T00:00:00Z\n\
                  [[bindings]]\ndomain = 'A.example'\ncallback_template = 'shop'\nfrom = 2026-11-01T00:00:00Z"
             ),
-            &["r.toml:10: bindings[1]: overlaps in time with another binding of the same domain and path: bindings[0], r.toml:6"],
+            &[
+                "r.toml:10: bindings[1]: overlaps in time with another binding of the same domain and path; end one with `until` where the next begins: bindings[0], r.toml:6",
+            ],
         ),
         (
             format!("{DOMAIN}[[mixes]]\ndomain = 'a.example'\npath = 'live'\ninputs = ['b.example', 1]"),
@@ -291,150 +303,6 @@ fn success_is_a_list_or_any_2xx() {
     let success = |value: &str| parse(&format!("{text}{value}")).unwrap().registry.callback_template("a").unwrap().policy.success.clone();
     assert_eq!(success("[200, 204]"), Success::Listed(vec![200, 204]));
     assert_eq!(success("\"2xx\""), Success::Any2xx);
-}
-
-// === reloads ===
-
-/// A registry of `count` domains.
-fn domains(count: usize) -> String {
-    (0..count).fold(String::new(), |mut text, at| {
-        let _ = writeln!(text, "[[domains]]\nname = 'd{at}.example'");
-        text
-    })
-}
-
-struct Reloaded {
-    folder: tempfile::TempDir,
-    store: Store,
-}
-
-impl Reloaded {
-    fn with(text: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("r.toml"), text).unwrap();
-        let (store, _) = Store::open(&folder.path().join("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
-        Self { folder, store }
-    }
-
-    fn write(&self, text: &str) {
-        fs::write(self.folder.path().join("r.toml"), text).unwrap();
-    }
-
-    fn reload(&self, act: Act) -> String {
-        match looks(&self.store, act) {
-            ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
-            ReloadOutcome::Unchanged => "unchanged".into(),
-            ReloadOutcome::Refused(problems) => format!("refused {}", problems.len()),
-            ReloadOutcome::Shrunk { domains, dropped } => format!("shrunk {domains} {dropped}"),
-        }
-    }
-
-    fn in_force(&self) -> usize {
-        self.store.snapshot().domain_names().len()
-    }
-}
-
-/// A deliberate look, or the two that an automatic change needs.
-fn looks(store: &Store, act: Act) -> ReloadOutcome {
-    match (act, store.reload(act)) {
-        (Act::Automatic, ReloadOutcome::Unchanged) => store.reload(act),
-        (_, outcome) => outcome,
-    }
-}
-
-#[test]
-fn a_file_that_is_being_written_in_place_is_judged_when_two_looks_read_the_same() {
-    let files = Reloaded::with(&domains(2));
-    let look = || matches!(files.store.reload(Act::Automatic), ReloadOutcome::Unchanged);
-    // Each of these is a valid registry, or no registry at all: none is put in force, none refused.
-    for half in [domains(3), "[[domains]]\nname = ".to_owned(), domains(4), domains(5)] {
-        files.write(&half);
-        assert!(look(), "{half}");
-        assert_eq!(files.in_force(), 2, "{half}");
-    }
-    assert!(matches!(files.store.reload(Act::Automatic), ReloadOutcome::Loaded { .. }));
-    assert_eq!(files.in_force(), 5);
-    files.write(&domains(6));
-    assert!(matches!(files.store.reload(Act::Deliberate), ReloadOutcome::Loaded { .. }), "a person knows when it is written");
-    assert!(look() && files.in_force() == 6);
-}
-
-#[test]
-fn a_changed_file_is_put_in_force_once() {
-    let files = Reloaded::with(&domains(1));
-    assert_eq!(files.reload(Act::Automatic), "unchanged");
-    files.write(&domains(2));
-    assert_eq!(files.reload(Act::Automatic), "loaded 2");
-    assert_eq!(files.in_force(), 2);
-    assert_eq!(files.reload(Act::Automatic), "unchanged");
-    files.write(&domains(2));
-    assert_eq!(files.reload(Act::Automatic), "unchanged", "written again with the same content");
-    assert_eq!(files.reload(Act::Deliberate), "loaded 2");
-}
-
-#[test]
-fn a_bad_file_is_refused_once_and_the_last_good_one_stays() {
-    let files = Reloaded::with(&domains(2));
-    files.write("[[domains]]\nname = 'a b'\n[[domains]]\nname = 7");
-    assert_eq!(files.reload(Act::Automatic), "refused 2");
-    assert_eq!(files.in_force(), 2);
-    assert_eq!(files.reload(Act::Automatic), "unchanged");
-    assert_eq!(files.reload(Act::Deliberate), "refused 2");
-    fs::remove_file(files.folder.path().join("r.toml")).unwrap();
-    assert_eq!(files.reload(Act::Automatic), "refused 1");
-    assert_eq!((files.reload(Act::Automatic).as_str(), files.in_force()), ("unchanged", 2));
-    files.write(&domains(3));
-    assert_eq!(files.reload(Act::Automatic), "loaded 3");
-}
-
-#[test]
-fn an_automatic_reload_drops_neither_all_domains_nor_more_than_a_tenth_and_ten() {
-    let table = [
-        (1, 0, "shrunk 1 1"),
-        (20, 0, "shrunk 20 20"),
-        (20, 10, "loaded 10"),
-        (20, 9, "shrunk 20 11"),
-        (110, 99, "loaded 99"),
-        (109, 98, "shrunk 109 11"),
-        (200, 180, "loaded 180"),
-        (200, 179, "shrunk 200 21"),
-    ];
-    for (before, after, expected) in table {
-        let files = Reloaded::with(&domains(before));
-        files.write(&domains(after));
-        assert_eq!(files.reload(Act::Automatic), expected, "{before} to {after}");
-        if expected.starts_with("shrunk") {
-            assert_eq!((files.in_force(), files.reload(Act::Automatic).as_str()), (before, "unchanged"));
-            assert_eq!(files.reload(Act::Deliberate), format!("loaded {after}"), "a deliberate one applies it");
-        }
-    }
-}
-
-#[test]
-fn a_changed_key_file_is_a_change_and_so_is_a_swapped_link() {
-    let template =
-        "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\nkeys = [{ id = 'k', file = 'data/key' }]";
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    for (version, key) in [("v1", "one"), ("v2", "two")] {
-        fs::create_dir(at(version)).unwrap();
-        fs::write(at(version).join("key"), key).unwrap();
-    }
-    std::os::unix::fs::symlink("v1", at("data")).unwrap();
-    fs::write(at("r.toml"), template).unwrap();
-    let (store, _) = Store::open(&at("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
-    let key = || store.snapshot().callback_template("a").unwrap().keys.keys()[0].key().to_vec();
-    assert_eq!(key(), b"one");
-    std::os::unix::fs::symlink("v2", at("next")).unwrap();
-    fs::rename(at("next"), at("data")).unwrap();
-    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Loaded { .. }));
-    assert_eq!(key(), b"two");
-    fs::remove_file(at("v2/key")).unwrap();
-    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Refused(_)));
-    assert_eq!(key(), b"two", "a key that went missing leaves the last good snapshot");
-    fs::write(at("v2/key"), "three").unwrap();
-    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Loaded { .. }));
-    assert_eq!(key(), b"three");
 }
 
 #[test]

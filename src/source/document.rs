@@ -1,13 +1,13 @@
 //! A TOML file as a tree of located values, with overrides from the environment laid over it.
 
-use super::{Environment, Problem, Seen, file, key_part};
+use super::{Environment, Problem, Seen, file, key_part, pieces};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-/// A file holds at most this many bytes: a registry of a million bindings has about 100 MB.
-const FILE_BYTES: u64 = 1 << 30;
+/// A file holds at most this many bytes: a registry of 100,000 domains with a binding each has about 12 MB.
+const FILE_BYTES: u64 = 128 << 20;
 
 /// A value and where it stands.
 #[derive(Clone)]
@@ -63,6 +63,8 @@ pub struct Document {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     pub(super) root: Node,
+    /// Rights on the file that are too many, told as a warning.
+    pub(super) too_open: Option<&'static str>,
 }
 
 impl fmt::Debug for Document {
@@ -80,11 +82,15 @@ impl Document {
         let whole = |message: String| Problem { file: path.display().to_string(), line: None, key: String::new(), message };
         let (read, seen) = file::read(path, FILE_BYTES);
         let document = match &read {
-            Err(error) => Err(whole(format!("cannot be read: {error}"))),
-            Ok((bytes, _)) if bytes.len() as u64 > FILE_BYTES => Err(whole(format!("has more than {FILE_BYTES} bytes"))),
-            Ok((bytes, _)) => match std::str::from_utf8(bytes) {
-                Ok(text) => Self::parse(path, text),
-                Err(_) => Err(whole("is not UTF-8 text".into())),
+            Err(error) => Err(whole(file::cannot_be_read(path, error))),
+            Ok((bytes, metadata)) => match std::str::from_utf8(bytes) {
+                Ok(text) => {
+                    Self::parse(path, text).map(|document| Self { too_open: file::too_open(metadata, file::Open::ForChange), ..document })
+                }
+                Err(error) => Err(Problem {
+                    line: Some(1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count()),
+                    ..whole("is not UTF-8 text: TOML is".into())
+                }),
             },
         };
         (document, seen)
@@ -97,15 +103,15 @@ impl Document {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
         let lines = Lines::of(text);
         let name = path.display().to_string();
-        let table = DeTable::parse(text).map_err(|error| Problem {
+        let entries = pieces::parse(text, &lines).map_err(|fault| Problem {
             file: name.clone(),
-            line: error.span().map(|span| lines.of_byte(span.start) as usize),
+            line: fault.at.map(|byte| lines.of_byte(byte) as usize),
             key: String::new(),
-            message: format!("not TOML: {}", error.message().replace('\n', ", ")),
+            message: format!("not TOML: {}", fault.message),
         })?;
-        let root = lines.table(table.get_ref());
+        let root = Value::Table(entries);
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Self { name, folder, root: Node { place: Place::Line(1), value: root } })
+        Ok(Self { name, folder, root: Node { place: Place::Line(1), value: root }, too_open: None })
     }
 
     /// Lays the variables of `environment` that start with `prefix` and have `__` between their levels over the tree: `<prefix>KAFKA__GROUP` is
@@ -197,17 +203,17 @@ fn put(node: &mut Node, path: &[String], variable: &Arc<Variable>) -> bool {
 fn read_variable(variable: &Arc<Variable>) -> Node {
     let place = Place::Variable(variable.clone());
     let value = match DeValue::parse(&variable.text) {
-        Ok(value) => convert(value.get_ref(), &|_| place.clone()),
+        Ok(value) => convert(value.into_inner(), &|_| place.clone()),
         Err(_) => Value::Text(variable.text.clone()),
     };
     Node { place, value }
 }
 
 /// Where the lines of a text begin.
-struct Lines(Vec<usize>);
+pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         Self(std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1)).collect())
     }
 
@@ -215,29 +221,30 @@ impl Lines {
         u32::try_from(self.0.partition_point(|start| *start <= byte)).unwrap_or(u32::MAX)
     }
 
-    fn table(&self, table: &DeTable<'_>) -> Value {
-        convert_table(table, &|byte| Place::Line(self.of_byte(byte)))
+    pub(super) fn place(&self, byte: usize) -> Place {
+        Place::Line(self.of_byte(byte))
     }
 }
 
-fn convert_table(table: &DeTable<'_>, place: &dyn Fn(usize) -> Place) -> Value {
-    let entry = |(key, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<DeValue<'_>>)| {
-        let node = Node { place: place(key.span().start), value: convert(value.get_ref(), place) };
-        (key.get_ref().clone().into_owned(), node)
-    };
-    Value::Table(table.iter().map(entry).collect())
-}
-
-fn convert(value: &DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Value {
+/// Our tree of the parser's, which goes as this grows.
+pub(super) fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Value {
     match value {
-        DeValue::String(text) => Value::Text(text.clone().into_owned()),
+        DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(integer) => Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).ok()),
         DeValue::Float(float) => Value::Float(float.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+        DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(instant) => Value::Instant(instant.to_string()),
-        DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| Node { place: place(item.span().start), value: convert(item.get_ref(), place) }).collect())
-        }
-        DeValue::Table(table) => convert_table(table, place),
+        DeValue::Array(items) => Value::List(
+            items.into_iter().map(|item| Node { place: place(item.span().start), value: convert(item.into_inner(), place) }).collect(),
+        ),
+        DeValue::Table(table) => Value::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| {
+                    let node = Node { place: place(key.span().start), value: convert(value.into_inner(), place) };
+                    (key.into_inner().into_owned(), node)
+                })
+                .collect(),
+        ),
     }
 }

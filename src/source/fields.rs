@@ -122,16 +122,12 @@ impl<'a> Fields<'a> {
         let (mut bytes, metadata) = match read {
             Ok(read) => read,
             Err(error) => {
-                item.problem(format!("{} cannot be read: {error}", path.display()));
+                item.problem(format!("{} {}", path.display(), file::cannot_be_read(&path, &error)));
                 return None;
             }
         };
-        if bytes.len() as u64 > SECRET_BYTES {
-            item.problem(format!("{} has more than {SECRET_BYTES} bytes", path.display()));
-            return None;
-        }
-        if readable_by_everyone(&metadata) {
-            self.reading.warning(item.path(), format!("{} can be read by everyone on this machine: chmod o-r", path.display()));
+        if let Some(rights) = file::too_open(&metadata, file::Open::ForAnything) {
+            self.reading.warning(item.path(), format!("{} {rights}", path.display()));
         }
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -152,15 +148,4 @@ impl<'a> Fields<'a> {
             self.problem(&key_part(name), format!("unknown key; known here: {}", known.join(", ")));
         }
     }
-}
-
-#[cfg(unix)]
-fn readable_by_everyone(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    metadata.mode() & 0o004 != 0
-}
-
-#[cfg(not(unix))]
-fn readable_by_everyone(_metadata: &std::fs::Metadata) -> bool {
-    false
 }

@@ -76,14 +76,21 @@ impl Seen {
 /// A file's bytes and the metadata of the very file that they were read from.
 pub(super) type Content = (Zeroizing<Vec<u8>>, Metadata);
 
-/// Reads the file at `path`, at most `limit` bytes and one more, and says how it was then.
+/// Reads the file at `path`, and says how it was then. A file of more than `limit` bytes is an error, of which nothing or little is read.
 pub(super) fn read(path: &Path, limit: u64) -> (io::Result<Content>, Seen) {
     let read = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
+        if metadata.len() > limit {
+            return Err(too_large(limit));
+        }
         // Room for all of it at once: a buffer that grows leaves copies of secrets behind.
-        let room = usize::try_from(metadata.len().min(limit)).unwrap_or(0) + 1;
+        let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
         let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        // A pipe has no length, and a file may grow meanwhile.
         file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
         Ok((bytes, metadata))
     });
     let seen = match &read {
@@ -95,4 +102,74 @@ pub(super) fn read(path: &Path, limit: u64) -> (io::Result<Content>, Seen) {
         Err(_) => Seen { stamp: Stamp::of(std::fs::metadata(path)), content: None },
     };
     (read, seen)
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes; is it the right file?"))
+}
+
+/// Why the file at `path` cannot be read, and what mends it.
+#[must_use]
+pub fn cannot_be_read(path: &Path, error: &io::Error) -> String {
+    let kind = error.kind();
+    let advice = if kind == io::ErrorKind::NotFound {
+        match std::fs::read_link(path) {
+            Ok(target) => format!("; it is a link to {}, which is not there", target.display()),
+            Err(_) => "; create it, or mend the path".into(),
+        }
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("; {}", permission(path))
+    } else if kind == io::ErrorKind::IsADirectory {
+        "; it is a folder: name a file".into()
+    } else {
+        String::new()
+    };
+    format!("cannot be read: {error}{advice}")
+}
+
+/// Who may read the file at `path`, and who asks.
+#[cfg(unix)]
+fn permission(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    // The owner of a process's entry is its effective user.
+    let user = std::fs::metadata("/proc/self").map_or_else(|_| "this process".into(), |entry| format!("user {}", entry.uid()));
+    match std::fs::metadata(path) {
+        Ok(file) => {
+            let (mode, owner, group) = (file.mode() & 0o7777, file.uid(), file.gid());
+            format!("it has mode {mode:04o} and belongs to user {owner}, group {group}: let {user} read it (chown, chgrp, chmod)")
+        }
+        Err(_) => format!("a folder above it does not let {user} in (chmod +x)"),
+    }
+}
+
+#[cfg(not(unix))]
+fn permission(_path: &Path) -> String {
+    "let this process's user read it".into()
+}
+
+/// Which of the `forbidden` rights everyone has, and what mends it.
+#[cfg(unix)]
+pub(super) fn too_open(metadata: &Metadata, forbidden: Open) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt as _;
+    let everyone = metadata.mode() & forbidden as u32;
+    match (everyone & 0o4 != 0, everyone & 0o2 != 0) {
+        (true, true) => Some("can be read and changed by everyone on this machine: chmod o-rw"),
+        (true, false) => Some("can be read by everyone on this machine: chmod o-r"),
+        (false, true) => Some("can be changed by everyone on this machine: chmod o-w"),
+        (false, false) => None,
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn too_open(_metadata: &Metadata, _forbidden: Open) -> Option<&'static str> {
+    None
+}
+
+/// What not everyone on the machine is to do with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// Change it: whoever can, decides where callbacks go.
+    ForChange = 0o2,
+    /// Read or change it: it is a secret.
+    ForAnything = 0o6,
 }

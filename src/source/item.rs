@@ -101,6 +101,17 @@ impl<'a> Item<'a> {
         fits
     }
 
+    /// The one integer that is right; `what` it is, for those who wrote another.
+    pub fn only(&self, right: i64, what: &str) {
+        match self.node.value {
+            Value::Integer(Some(number)) if number == right => {}
+            Value::Integer(_) => self.problem(format!("must be {right}, {what}")),
+            Value::Text(_) | Value::Float(_) | Value::Boolean(_) | Value::Instant(_) | Value::List(_) | Value::Table(_) => {
+                let _: Option<()> = self.expected("an integer");
+            }
+        }
+    }
+
     /// A number.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
@@ -124,10 +135,20 @@ impl<'a> Item<'a> {
     /// A duration such as `5s`.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
-        let Some(text) = self.unit_text() else { return self.expected("a duration such as \"5s\", \"10m\" or \"1h\"") };
+        self.read_duration("\"5s\", \"10m\" or \"1h\"")
+    }
+
+    /// A duration, where `word` would have been right too; it is told to those who wrote neither.
+    #[must_use]
+    pub fn duration_or(&self, word: &str) -> Option<Duration> {
+        self.read_duration(&format!("\"10m\", \"1h\" or \"30d\", or {word}"))
+    }
+
+    fn read_duration(&self, examples: &str) -> Option<Duration> {
+        let Some(text) = self.unit_text() else { return self.expected(&format!("a duration such as {examples}")) };
         let duration = parse_duration(text);
         if duration.is_none() {
-            self.problem("not a duration: write \"5s\", \"10m\" or \"1h\"");
+            self.problem(format!("not a duration: write {examples}"));
         }
         duration
     }

@@ -20,7 +20,9 @@ impl<'d> Reading<'d> {
     /// Starts to read `document`; `{ env = … }` is looked up in `environment`.
     #[must_use]
     pub fn new(document: &'d Document, environment: &'d Environment) -> Self {
-        Self { document, environment, problems: RefCell::default(), warnings: RefCell::default(), files: RefCell::default() }
+        let whole = |rights: &str| Problem { file: document.name.clone(), line: None, key: String::new(), message: rights.into() };
+        let warnings = RefCell::new(document.too_open.map(whole).into_iter().collect());
+        Self { document, environment, problems: RefCell::default(), warnings, files: RefCell::default() }
     }
 
     /// The document's top level.

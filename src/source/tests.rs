@@ -150,7 +150,7 @@ fn a_secret_comes_from_a_file_a_variable_or_the_value_and_one_trailing_newline_o
         found,
         [
             "a.toml:4: d.env: the environment variable NOT_SET is not set",
-            "a.toml:5: e.file: no/such cannot be read: No such file or directory (os error 2)"
+            "a.toml:5: e.file: no/such cannot be read: No such file or directory (os error 2); create it, or mend the path"
         ]
     );
 }
@@ -162,7 +162,7 @@ fn a_secrets_file_that_everyone_can_read_is_warned_about() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     std::fs::write(&key, "k").unwrap();
-    for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1)] {
+    for (mode, warnings) in [(0o600, 0), (0o640, 0), (0o644, 1), (0o642, 1), (0o666, 1)] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let document = Document::parse(&folder.path().join("a.toml"), "k = { file = 'key' }").unwrap();
         let environment = Environment::default();

@@ -24,6 +24,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
+/// Whether an event meets the registry for the first time: what is counted once an event is counted then, not when it comes back from a tier
+/// or is decided anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Taken in from a source topic or the replay topic.
+    First,
+    /// Seen before.
+    Again,
+}
+
 impl<C: Clock> Engine<C> {
     /// Takes over a registry that was loaded meanwhile. What waits is decided anew: an attempt goes by the URL and the keys of now.
     pub(super) fn renew_registry(&mut self) {
@@ -37,7 +47,7 @@ impl<C: Clock> Engine<C> {
         if self.drain_deadline.is_none() {
             for callback in self.lanes.take_out(|_| true) {
                 let Callback { ticket, record, chain, .. } = *callback;
-                self.sort(ticket, record, chain);
+                self.sort(ticket, record, chain, Sight::Again);
             }
         }
     }
@@ -58,10 +68,14 @@ impl<C: Clock> Engine<C> {
 
     /// By the due time: to the lane, into the hold, or on to the next tier.
     pub(super) fn route(&mut self, ticket: Ticket, record: Record, chain: Chain) {
-        let Some(due) = chain.due else { return self.sort(ticket, record, chain) };
+        let sight = match ticket.assignment.class {
+            Class::Fresh | Class::Replay => Sight::First,
+            Class::Retry => Sight::Again,
+        };
+        let Some(due) = chain.due else { return self.sort(ticket, record, chain, sight) };
         let remaining = due.since(self.clock.broker_now());
         match self.settings.tiers.place(remaining) {
-            Place::Due => self.sort(ticket, record, chain),
+            Place::Due => self.sort(ticket, record, chain, sight),
             Place::Hold if self.hold_bytes + ticket.cost <= self.settings.hold_bytes() => {
                 self.hold_bytes += ticket.cost;
                 self.next_hold += 1;
@@ -71,14 +85,14 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    pub(super) fn sort(&mut self, ticket: Ticket, record: Record, chain: Chain) {
-        if let Some(callback) = self.sorted(ticket, record, chain) {
+    pub(super) fn sort(&mut self, ticket: Ticket, record: Record, chain: Chain, sight: Sight) {
+        if let Some(callback) = self.sorted(ticket, record, chain, sight) {
             self.offer(callback);
         }
     }
 
     /// The callback that is due for a record, by the registry of now. Does what else is to be done with it.
-    pub(super) fn sorted(&mut self, ticket: Ticket, record: Record, chain: Chain) -> Option<Box<Callback>> {
+    pub(super) fn sorted(&mut self, ticket: Ticket, record: Record, chain: Chain, sight: Sight) -> Option<Box<Callback>> {
         if ticket.assignment.phase() != Phase::Active {
             self.give_back(ticket, Returned::Unsettled);
             return None;
@@ -92,10 +106,8 @@ impl<C: Clock> Engine<C> {
             Ok(Sorted::Call(call)) => {
                 let mut chain = chain;
                 chain.domain = Some(call.event.domain.clone());
-                if call.assumed_push_start {
-                    self.metrics.push_start_assumed();
-                }
-                if call.mixed_regions && chain.attempts == 0 {
+                self.count_assumed(call.assumed_push_start, sight);
+                if call.mixed_regions && sight == Sight::First {
                     self.metrics.mixed_regions();
                 }
                 let callback = Callback {
@@ -109,7 +121,8 @@ impl<C: Clock> Engine<C> {
                 };
                 return Some(Box::new(callback));
             }
-            Ok(Sorted::Skip { domain, rule }) => {
+            Ok(Sorted::Skip { domain, rule, assumed_push_start }) => {
+                self.count_assumed(assumed_push_start, sight);
                 info!(event_id = %chain.id, %domain, origin = %chain.origin, rule = rule.as_str(), "skipped");
                 self.metrics.skipped(rule);
                 self.settled(SettledAs::Skipped, &Chain { domain: Some(domain), ..chain });
@@ -120,7 +133,8 @@ impl<C: Clock> Engine<C> {
                 let due = self.clock.broker_now().plus(self.settings.tiers.smallest().delay);
                 self.requeue(ticket, &record, chain, due, RequeueReason::UnknownDomain);
             }
-            Ok(Sorted::Bury { domain, reason, detail }) => {
+            Ok(Sorted::Bury { domain, reason, detail, assumed_push_start }) => {
+                self.count_assumed(assumed_push_start, sight);
                 let domain = domain.or_else(|| chain.domain.clone());
                 if reason == Reason::AccountSuspended {
                     self.log_suspended(domain.as_ref());
@@ -130,6 +144,12 @@ impl<C: Clock> Engine<C> {
             Err(_) => self.fault(ticket, &record, |_| chain),
         }
         None
+    }
+
+    fn count_assumed(&self, assumed: bool, sight: Sight) {
+        if assumed && sight == Sight::First {
+            self.metrics.push_start_assumed();
+        }
     }
 
     pub(super) fn log_suspended(&mut self, domain: Option<&DomainName>) {

@@ -5,6 +5,7 @@
 //! [`Breath`]: should it be only some hosts that are dark, the record of another is the answer that ends it.
 
 use super::Engine;
+use super::admit::Sight;
 use crate::delivery::attempt::Callback;
 use crate::delivery::handover::{Intake, Phase, Returned, ToIntake};
 use crate::delivery::outage::{self, Change};
@@ -61,7 +62,7 @@ impl<C: Clock> Engine<C> {
                 self.lanes.restart(self.clock.monotonic());
                 for callback in std::mem::take(&mut self.probes) {
                     let Callback { ticket, record, chain, .. } = *callback;
-                    self.sort(ticket, record, chain);
+                    self.sort(ticket, record, chain, Sight::Again);
                 }
             }
         }
@@ -131,7 +132,7 @@ impl<C: Clock> Engine<C> {
         let Some(probe) = self.probes.pop_front() else { return };
         let Callback { ticket, record, chain, .. } = *probe;
         // An attempt goes by the URL and the keys of now.
-        if let Some(callback) = self.sorted(ticket, record, chain) {
+        if let Some(callback) = self.sorted(ticket, record, chain, Sight::Again) {
             let endpoint = callback.url.endpoint.clone();
             let terms = self.terms(&endpoint);
             self.lanes.force(&endpoint, callback.ticket.assignment.class, terms, &callback, now);

@@ -16,6 +16,7 @@ mod attempts;
 mod blackout;
 mod settling;
 
+use self::admit::Sight;
 use self::blackout::Breath;
 use super::attempt::{self, Callback};
 use super::handover::{Phase, Return, Ticket, ToEngine, ToIntake};
@@ -260,7 +261,7 @@ impl<C: Clock> Engine<C> {
             }
             let hold = entry.remove();
             self.hold_bytes -= hold.ticket.cost;
-            self.sort(hold.ticket, hold.record, Chain { due: None, ..hold.chain });
+            self.sort(hold.ticket, hold.record, Chain { due: None, ..hold.chain }, Sight::Again);
         }
         let now = self.clock.monotonic();
         self.ticks += 1;

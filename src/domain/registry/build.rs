@@ -66,6 +66,17 @@ fn counts(entries: &Entries) -> [(EntityKind, usize); 6] {
     })
 }
 
+fn no_domain(name: &str) -> String {
+    format!("there is no domain {name:?}: add it to domains, or mend the name")
+}
+
+/// A row of the past counts too: what it names cannot be deleted (design §8).
+fn no_template(kind: &str, name: &str) -> String {
+    format!(
+        "there is no {kind} template {name:?}: mend the name, or add it; a template stays as long as a row names it, one that ended too"
+    )
+}
+
 type Accounts = HashMap<Arc<str>, Storage>;
 type Templates<T> = HashMap<Arc<str>, Arc<T>>;
 
@@ -107,7 +118,7 @@ impl Build<'_> {
             if let Some(id) = account
                 && !accounts.contains_key(id)
             {
-                found.add("account", format!("there is no account {id:?}"));
+                found.add("account", format!("there is no account {id:?}: add it to accounts, or mend the id"));
             }
             let count = owned.entry(account).or_default();
             *count += 1;
@@ -185,12 +196,12 @@ impl Build<'_> {
             let account = entry.account.as_deref().and_then(|id| {
                 let known = accounts.get_key_value(id);
                 if known.is_none() {
-                    found.add("account", format!("there is no account {id:?}"));
+                    found.add("account", format!("there is no account {id:?}: add it to accounts, or mend the id"));
                 }
                 known.map(|(id, storage)| Account { id: id.clone(), storage: *storage })
             });
             let Some(name) = DomainName::parse(&entry.name) else {
-                found.add("name", "not a domain name");
+                found.add("name", "not a domain name, such as \"push.shop.example\"");
                 continue;
             };
             if let Some(other) = first.insert(name.clone(), index) {
@@ -215,7 +226,7 @@ impl Build<'_> {
             let mut found = self.found(EntityKind::Binding, index);
             let domain = DomainName::parse(&entry.domain).filter(|name| domains.contains_key(name));
             if domain.is_none() {
-                found.add("domain", format!("there is no domain {:?}", entry.domain));
+                found.add("domain", no_domain(&entry.domain));
             }
             if let Some(path) = &entry.path {
                 found.stream_word("path", path);
@@ -223,12 +234,12 @@ impl Build<'_> {
             if let Some(name) = &entry.recording_template
                 && !recording.contains_key(name.as_str())
             {
-                found.add("recording_template", format!("there is no recording template {name:?}"));
+                found.add("recording_template", no_template("recording", name));
             }
             if let Some(name) = &entry.callback_template
                 && !callback.contains_key(name.as_str())
             {
-                found.add("callback_template", format!("there is no callback template {name:?}"));
+                found.add("callback_template", no_template("callback", name));
             }
             if entry.recording_template.is_none() && entry.callback_template.is_none() {
                 found.add("", "a binding has a recording_template, a callback_template, or both; `until` unbinds");
@@ -266,7 +277,8 @@ impl Build<'_> {
         for &row in rest {
             if entries[row].from.is_none_or(|from| from < end(longest)) {
                 let (earlier, later) = (longest.min(row), longest.max(row));
-                let message = "overlaps in time with another binding of the same domain and path";
+                let message =
+                    "overlaps in time with another binding of the same domain and path; end one with `until` where the next begins";
                 self.found(EntityKind::Binding, later).clash("", message, Some(earlier));
             }
             if end(row) > end(longest) {
@@ -288,12 +300,12 @@ impl Build<'_> {
             for (at, input) in entry.inputs.iter().enumerate() {
                 match DomainName::parse(input).and_then(|name| domains.get(&name)) {
                     Some(domain) => regions.extend(domain.region),
-                    None => found.add(format!("inputs[{at}]"), format!("there is no domain {input:?}")),
+                    None => found.add(format!("inputs[{at}]"), no_domain(input)),
                 }
             }
             let Some((name, domain)) = DomainName::parse(&entry.domain).and_then(|name| Some((name.clone(), domains.get_mut(&name)?)))
             else {
-                found.add("domain", format!("there is no domain {:?}", entry.domain));
+                found.add("domain", no_domain(&entry.domain));
                 continue;
             };
             if let Some(other) = first.insert((name, &*entry.path, &*entry.stream), index) {

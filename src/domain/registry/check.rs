@@ -142,7 +142,7 @@ impl Found<'_> {
                 self.add(format!("keys[{at}].id"), format!("the key id {:?} is used twice in this template", entry.id));
             }
             if entry.value.is_empty() {
-                self.add(format!("keys[{at}]"), "the key is empty");
+                self.add(format!("keys[{at}]"), "the key is empty: give its bytes; without keys callbacks are not signed");
             } else if entry.value.len() > KEY_BYTES {
                 self.add(format!("keys[{at}]"), format!("the key has more than {KEY_BYTES} bytes"));
             }

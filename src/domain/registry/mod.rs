@@ -111,6 +111,11 @@ impl Domain {
         own.and_then(|schedule| Span::find(&schedule.callback, at)).or_else(|| Span::find(&self.whole.callback, at))
     }
 
+    /// Whether any row binds it or one of its paths, at any time.
+    fn is_bound(&self) -> bool {
+        !self.paths.is_empty() || !self.whole.recording.is_empty() || !self.whole.callback.is_empty()
+    }
+
     /// Whether `stream` of `path` is mixed from domains of differing regions.
     #[must_use]
     pub fn mixes_regions(&self, path: Option<&str>, stream: Option<&str>) -> bool {
@@ -191,6 +196,13 @@ impl Registry {
     #[must_use]
     pub fn domains_missing_in(&self, next: &Self) -> usize {
         self.domains.keys().filter(|name| !next.domains.contains_key(*name)).count()
+    }
+
+    /// How many of this registry's domains have a binding here and none in `next`, which still has the domain. One that ended is a binding.
+    #[must_use]
+    pub fn domains_unbound_in(&self, next: &Self) -> usize {
+        let lost = |name, domain: &Domain| domain.is_bound() && next.domains.get(name).is_some_and(|domain| !domain.is_bound());
+        self.domains.iter().filter(|(name, domain)| lost(*name, domain)).count()
     }
 }
 

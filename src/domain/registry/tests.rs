@@ -111,7 +111,10 @@ fn values_out_of_range_are_told_by_field() {
         (|t| t.success = Some(Success::Listed(vec![])), "callback_templates[0].success: list at least one status, or write \"2xx\""),
         (|t| t.success = Some(Success::Listed(vec![200, 302])), "callback_templates[0].success[1]: must be from 200 to 299"),
         (|t| t.name = "a.b".into(), "callback_templates[0].name: a name has 1 to 255 letters, digits, `_` or `-`"),
-        (|t| t.account = Some("42".into()), "callback_templates[0].account: there is no account \"42\""),
+        (
+            |t| t.account = Some("42".into()),
+            "callback_templates[0].account: there is no account \"42\": add it to accounts, or mend the id",
+        ),
         (
             |t| t.recording_file = None,
             "callback_templates[0].urls: give at least one URL: recording_file, recording_status or recording_exception",
@@ -132,7 +135,7 @@ fn urls_are_judged_by_the_address_policy_and_never_shown() {
         ("ftp://shop.example/", "not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535"),
         ("https://user:pw@shop.example/", "not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535"),
         ("http://2130706433/canary", "the address is private or reserved; egress.allow_networks can allow it"),
-        ("http://[::ffff:169.254.169.254]/", "link-local and metadata addresses are never dialled"),
+        ("http://[::ffff:169.254.169.254]/", "link-local and metadata addresses are never dialled, whatever is allowed: name another host"),
         ("http://localhost/", "the name is local or special; egress.allow_names can allow it"),
     ] {
         let found = problems_of_template(|template| template.recording_file = Some(url.into()));
@@ -153,7 +156,7 @@ fn keys_have_unique_ids_and_are_never_empty() {
         found,
         [
             "callback_templates[0].keys[1].id: the key id \"a\" is used twice in this template",
-            "callback_templates[0].keys[1]: the key is empty",
+            "callback_templates[0].keys[1]: the key is empty: give its bytes; without keys callbacks are not signed",
             "callback_templates[0].keys[2].expires: must be later than not_before",
             "callback_templates[0].keys[3].secret: a secret has 24 to 64 bytes (after decoding what follows whsec_), this one has 10",
             "callback_templates[0].keys[4].secret: what follows whsec_ is not base64",
@@ -223,16 +226,16 @@ fn names_are_unique_and_references_are_known() {
         [
             "accounts[1].id: the account \"7\" is listed twice (accounts[0])",
             "callback_templates[1].name: the name \"shop\" is used twice (callback_templates[0])",
-            "domains[1].account: there is no account \"8\"",
+            "domains[1].account: there is no account \"8\": add it to accounts, or mend the id",
             "domains[2].name: the domain \"push.shop.example\" is listed twice (domains[0])",
-            "domains[3].name: not a domain name",
-            "bindings[0].domain: there is no domain \"push.lost.example\"",
-            "bindings[0].recording_template: there is no recording template \"hls\"",
-            "bindings[0].callback_template: there is no callback template \"shoo\"",
+            "domains[3].name: not a domain name, such as \"push.shop.example\"",
+            "bindings[0].domain: there is no domain \"push.lost.example\": add it to domains, or mend the name",
+            "bindings[0].recording_template: there is no recording template \"hls\": mend the name, or add it; a template stays as long as a row names it, one that ended too",
+            "bindings[0].callback_template: there is no callback template \"shoo\": mend the name, or add it; a template stays as long as a row names it, one that ended too",
             "bindings[1]: a binding has a recording_template, a callback_template, or both; `until` unbinds",
             "mixes[0].path: expected 1 to 255 bytes without control characters",
-            "mixes[0].inputs[0]: there is no domain \"gone.example\"",
-            "mixes[0].domain: there is no domain \"gone.example\"",
+            "mixes[0].inputs[0]: there is no domain \"gone.example\": add it to domains, or mend the name",
+            "mixes[0].domain: there is no domain \"gone.example\": add it to domains, or mend the name",
         ]
     );
 }
@@ -259,7 +262,9 @@ fn an_account_owns_at_most_so_many_templates_and_those_without_owner_count_as_on
 fn bindings_of_one_domain_and_path_never_overlap_in_time() {
     let (a, b) = ("push.shop.example", "push.other.example");
     let overlap = |row: usize, other: usize| {
-        format!("bindings[{row}]: overlaps in time with another binding of the same domain and path (bindings[{other}])")
+        format!(
+            "bindings[{row}]: overlaps in time with another binding of the same domain and path; end one with `until` where the next begins (bindings[{other}])"
+        )
     };
     type Rows = Vec<(&'static str, Option<&'static str>, Option<i64>, Option<i64>)>;
     let table: Vec<(Rows, Vec<String>)> = vec![

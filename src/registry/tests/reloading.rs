@@ -1,0 +1,252 @@
+//! Reloads: what is put in force, what is refused, and what a registry file can be without hurting anybody.
+
+use super::*;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::Arc;
+
+/// A registry of `count` domains.
+fn domains(count: usize) -> String {
+    (0..count).fold(String::new(), |mut text, at| {
+        let _ = writeln!(text, "[[domains]]\nname = 'd{at}.example'");
+        text
+    })
+}
+
+struct Reloaded {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Reloaded {
+    fn with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("r.toml"), text).unwrap();
+        let (store, _) = Store::open(&folder.path().join("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Self { folder, store }
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.folder.path().join("r.toml"), text).unwrap();
+    }
+
+    fn reload(&self, act: Act) -> String {
+        match looks(&self.store, act) {
+            ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
+            ReloadOutcome::Unchanged => "unchanged".into(),
+            ReloadOutcome::Refused(problems) => format!("refused {}", problems.len()),
+            ReloadOutcome::Shrunk { domains, dropped, unbound } => format!("shrunk {domains} {dropped} {unbound}"),
+        }
+    }
+
+    fn in_force(&self) -> usize {
+        self.store.snapshot().domain_names().len()
+    }
+}
+
+/// A deliberate look, or the two that an automatic change needs.
+fn looks(store: &Store, act: Act) -> ReloadOutcome {
+    match (act, store.reload(act)) {
+        (Act::Automatic, ReloadOutcome::Unchanged) => store.reload(act),
+        (_, outcome) => outcome,
+    }
+}
+
+#[test]
+fn a_file_that_is_being_written_in_place_is_judged_when_two_looks_read_the_same() {
+    let files = Reloaded::with(&domains(2));
+    let look = || matches!(files.store.reload(Act::Automatic), ReloadOutcome::Unchanged);
+    // Each of these is a valid registry, or no registry at all: none is put in force, none refused.
+    for half in [domains(3), "[[domains]]\nname = ".to_owned(), domains(4), domains(5)] {
+        files.write(&half);
+        assert!(look(), "{half}");
+        assert_eq!(files.in_force(), 2, "{half}");
+    }
+    assert!(matches!(files.store.reload(Act::Automatic), ReloadOutcome::Loaded { .. }));
+    assert_eq!(files.in_force(), 5);
+    files.write(&domains(6));
+    assert!(matches!(files.store.reload(Act::Deliberate), ReloadOutcome::Loaded { .. }), "a person knows when it is written");
+    assert!(look() && files.in_force() == 6);
+}
+
+#[test]
+fn a_changed_file_is_put_in_force_once() {
+    let files = Reloaded::with(&domains(1));
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    files.write(&domains(2));
+    assert_eq!(files.reload(Act::Automatic), "loaded 2");
+    assert_eq!(files.in_force(), 2);
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    files.write(&domains(2));
+    assert_eq!(files.reload(Act::Automatic), "unchanged", "written again with the same content");
+    assert_eq!(files.reload(Act::Deliberate), "loaded 2");
+}
+
+#[test]
+fn a_bad_file_is_refused_once_and_the_last_good_one_stays() {
+    let files = Reloaded::with(&domains(2));
+    files.write("[[domains]]\nname = 'a b'\n[[domains]]\nname = 7");
+    assert_eq!(files.reload(Act::Automatic), "refused 2");
+    assert_eq!(files.in_force(), 2);
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    assert_eq!(files.reload(Act::Deliberate), "refused 2");
+    fs::remove_file(files.folder.path().join("r.toml")).unwrap();
+    assert_eq!(files.reload(Act::Automatic), "refused 1");
+    assert_eq!((files.reload(Act::Automatic).as_str(), files.in_force()), ("unchanged", 2));
+    files.write(&domains(3));
+    assert_eq!(files.reload(Act::Automatic), "loaded 3");
+}
+
+#[test]
+fn an_automatic_reload_drops_neither_all_domains_nor_more_than_a_tenth_and_ten() {
+    let table = [
+        (1, 0, "shrunk 1 1 0"),
+        (20, 0, "shrunk 20 20 0"),
+        (20, 10, "loaded 10"),
+        (20, 9, "shrunk 20 11 0"),
+        (110, 99, "loaded 99"),
+        (109, 98, "shrunk 109 11 0"),
+        (200, 180, "loaded 180"),
+        (200, 179, "shrunk 200 21 0"),
+    ];
+    for (before, after, expected) in table {
+        let files = Reloaded::with(&domains(before));
+        files.write(&domains(after));
+        assert_eq!(files.reload(Act::Automatic), expected, "{before} to {after}");
+        if expected.starts_with("shrunk") {
+            assert_eq!((files.in_force(), files.reload(Act::Automatic).as_str()), (before, "unchanged"));
+            assert_eq!(files.reload(Act::Deliberate), format!("loaded {after}"), "a deliberate one applies it");
+        }
+    }
+}
+
+#[test]
+fn a_changed_key_file_is_a_change_and_so_is_a_swapped_link() {
+    let template =
+        "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\nkeys = [{ id = 'k', file = 'data/key' }]";
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (version, key) in [("v1", "one"), ("v2", "two")] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("key"), key).unwrap();
+    }
+    std::os::unix::fs::symlink("v1", at("data")).unwrap();
+    fs::write(at("r.toml"), template).unwrap();
+    let (store, _) = Store::open(&at("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let key = || store.snapshot().callback_template("a").unwrap().keys.keys()[0].key().to_vec();
+    assert_eq!(key(), b"one");
+    std::os::unix::fs::symlink("v2", at("next")).unwrap();
+    fs::rename(at("next"), at("data")).unwrap();
+    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Loaded { .. }));
+    assert_eq!(key(), b"two");
+    fs::remove_file(at("v2/key")).unwrap();
+    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Refused(_)));
+    assert_eq!(key(), b"two", "a key that went missing leaves the last good snapshot");
+    fs::write(at("v2/key"), "three").unwrap();
+    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Loaded { .. }));
+    assert_eq!(key(), b"three");
+}
+
+#[test]
+fn an_automatic_reload_does_not_take_the_bindings_of_more_than_a_tenth_and_ten_domains_away() {
+    const HEAD: &str = "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\n";
+    // Domains first, then bindings: what a copy that broke off would leave.
+    let text = |count: usize, bound: usize| {
+        let bindings = (0..bound).map(|at| format!("[[bindings]]\ndomain = 'd{at}.example'\ncallback_template = 'a'\n"));
+        format!("{HEAD}{}{}", domains(count), bindings.collect::<String>())
+    };
+    for (count, bound, left, expected) in [
+        (200, 200, 180, "loaded 200"),
+        (200, 200, 179, "shrunk 200 0 21"),
+        (200, 200, 0, "shrunk 200 0 200"),
+        (20, 20, 10, "loaded 20"),
+        (20, 20, 9, "shrunk 20 0 11"),
+        (200, 0, 0, "loaded 200"),
+    ] {
+        let files = Reloaded::with(&text(count, bound));
+        files.write(&format!("# changed\n{}[[accounts]]\nid = '7'\nstorage = 'active'\n", text(count, left)));
+        assert_eq!(files.reload(Act::Automatic), expected, "{count}: {bound} to {left}");
+        if expected.starts_with("shrunk") {
+            assert_eq!(files.reload(Act::Deliberate), format!("loaded {count}"), "a deliberate one applies it");
+        }
+    }
+    // Ten domains gone and one unbound are eleven that lost what they had.
+    let files = Reloaded::with(&text(100, 100));
+    files.write(&text(90, 89));
+    assert_eq!(files.reload(Act::Automatic), "shrunk 100 10 1");
+    // An ended binding is a binding: `until` unbinds, and is never taken for a loss.
+    let files = Reloaded::with(&text(100, 100));
+    files.write(&text(100, 100).replace("callback_template = 'a'", "callback_template = 'a'\nuntil = 2026-01-01T00:00:00Z"));
+    assert_eq!(files.reload(Act::Automatic), "loaded 100");
+}
+
+#[test]
+fn a_replaced_snapshot_is_freed_by_the_store_and_not_by_the_last_who_used_it() {
+    let files = Reloaded::with(&domains(1));
+    let used = files.store.snapshot();
+    let watched = Arc::downgrade(&used);
+    files.write(&domains(2));
+    assert_eq!(files.reload(Act::Deliberate), "loaded 2");
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    drop(used);
+    assert!(watched.upgrade().is_some(), "kept, though nobody else holds it");
+    assert_eq!(files.reload(Act::Automatic), "unchanged");
+    assert!(watched.upgrade().is_none(), "freed at the next look");
+}
+
+#[test]
+fn a_huge_file_is_refused_unread_and_the_last_good_one_stays() {
+    let files = Reloaded::with(&domains(2));
+    let path = files.folder.path().join("r.toml");
+    // 4 TiB that take no room on the disk: reading them would take all of the memory.
+    fs::File::create(&path).unwrap().set_len(4 << 40).unwrap();
+    let start = Instant::now();
+    let ReloadOutcome::Refused(problems) = looks(&files.store, Act::Automatic) else { panic!("not refused") };
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let told = format!("{}: cannot be read: it has more than 134217728 bytes; is it the right file?", path.display());
+    assert_eq!(problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [told]);
+    assert_eq!((files.in_force(), files.reload(Act::Automatic).as_str()), (2, "unchanged"));
+    files.write(&domains(3));
+    assert_eq!(files.reload(Act::Automatic), "loaded 3");
+}
+
+#[test]
+fn what_is_no_file_is_refused_with_what_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("file"), "").unwrap();
+    symlink("gone", at("dangling")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    fs::write(at("latin"), b"# a\n# b\n# caf\xe9\n").unwrap();
+    for (name, expected) in [
+        ("folder", "folder: cannot be read: Is a directory (os error 21); it is a folder: name a file"),
+        ("none", "none: cannot be read: No such file or directory (os error 2); create it, or mend the path"),
+        ("dangling", "dangling: cannot be read: No such file or directory (os error 2); it is a link to gone, which is not there"),
+        ("loop", "loop: cannot be read: Too many levels of symbolic links (os error 40)"),
+        ("file/below", "file/below: cannot be read: Not a directory (os error 20)"),
+        ("latin", "latin:3: is not UTF-8 text: TOML is"),
+    ] {
+        let problems = load_file(&at(name), &options()).err().unwrap_or_default();
+        assert_eq!(problems.iter().map(Problem::to_string).collect::<Vec<_>>(), [at(expected).display().to_string()]);
+    }
+}
+
+#[test]
+fn a_registry_file_that_everyone_can_change_is_warned_about() {
+    let files = Reloaded::with(&domains(1));
+    let path = files.folder.path().join("r.toml");
+    for (mode, warnings) in [
+        (0o644, vec![]),
+        (0o664, vec![]),
+        (0o666, vec![format!("{}: can be changed by everyone on this machine: chmod o-w", path.display())]),
+    ] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(load_file(&path, &options()).unwrap_or_else(|problems| panic!("{problems:?}")).warnings, warnings, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_registry_without_domains_is_warned_about() {
+    let warnings = parse("[[accounts]]\nid = '7'\nstorage = 'active'\n").unwrap_or_else(|problems| panic!("{problems:?}")).warnings;
+    assert_eq!(warnings, ["r.toml:1: there is no domain in it: every event becomes a dead letter, unknown_domain"]);
+}
