@@ -206,7 +206,11 @@ fn two_writers_leave_one_registry_or_the_other_and_never_a_mixture() {
     let mut scene = Scene::new("two-writers", 1);
     let all = names(30);
     let domains: Vec<&str> = all.iter().map(String::as_str).collect();
-    let versions = ["/a", "/b"].map(|path| simple_registry(&domains, &receiver.url(path), ""));
+    // They differ at the beginning and at the end.
+    let versions = ["a", "b"].map(|name| {
+        let text = simple_registry(&domains, &receiver.url(&format!("/{name}")), "");
+        format!("{text}[[bindings]]\ndomain = \"d0.example\"\npath = {name:?}\ncallback_template = \"cb\"\n")
+    });
     let mut digests = Vec::new();
     scene.registry = versions[0].clone();
     let mut daemon = scene.start();
@@ -338,8 +342,8 @@ fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
     let receiver = Receiver::agreeable();
     let mut scene = Scene::new("hundred-thousand", 1);
     scene.log_level = "info";
-    let registry = |path: &str| domains_then_bindings(COUNT, &receiver.url(path));
-    scene.registry = registry("/a");
+    let [first, others @ ..] = ["/a", "/b", "/c", "/d"].map(|path| domains_then_bindings(COUNT, &receiver.url(path)));
+    scene.registry = first;
     scene.create_topics();
     let start = Instant::now();
     let mut daemon = scene.launch();
@@ -366,9 +370,8 @@ fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
         });
         let mut phases = vec![Instant::now()];
         std::thread::sleep(Duration::from_secs(6));
-        let texts = ["/b", "/c", "/d"].map(registry);
         phases.push(Instant::now());
-        for text in texts {
+        for text in &others {
             let before = digest(&daemon);
             std::fs::write(scene.dir.join("next"), text).unwrap();
             std::fs::rename(scene.dir.join("next"), registry_file(&scene)).unwrap();

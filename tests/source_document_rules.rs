@@ -343,7 +343,7 @@ fn the_push_start_is_the_first_plausible_time_of_the_event() {
         (file(format!(r#""push_start_time":{},"start_time":{before}"#, after + DAY)), after, "/after", false),
         (file(format!(r#""push_start_time":"soon","start_time":{before}"#)), after, "/before", true),
         (file(format!(r#""push_start_time":null,"start_time":{before}"#)), after, "/before", true),
-        (file(format!(r#""push_start_time":{}000,"start_time":{before}"#, after)), after, "/before", true),
+        (file(format!(r#""push_start_time":{after}000,"start_time":{before}"#)), after, "/before", true),
         (file(format!(r#""start_time":{before}"#)), after, "/before", true),
         (file(format!(r#""start_time":{after}"#)), before, "/after", true),
         (file(format!(r#""start_time":{ancient},"event_time":{after},"timestamp":{after}"#)), before, "/before", true),
