@@ -12,6 +12,7 @@ CACHE      := $(CURDIR)/.cache
 KAFKA      := $(CACHE)/kafka
 VENV       := $(CACHE)/venv
 NODE       := $(CACHE)/node
+PRODUCERS  := $(CACHE)/producers
 DENY_WANTED := 0.20.2
 # Tests that wait need no core: more threads than cores.
 TEST_THREADS ?= 8
@@ -19,7 +20,7 @@ TEST_THREADS ?= 8
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
-.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers tools clean-cache simulate
+.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers tools clean-cache simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -68,14 +69,16 @@ simulate: ## many seeds of the simulation: SEEDS=100000 FIRST=0; one that fails 
 unit: ## unit tests
 	$(CARGO) test --locked --lib --bins
 
-integration: kafka verifiers tools ## integration tests: the binary on a real Apache Kafka
+integration: kafka verifiers producers tools ## integration tests: the binary on a real Apache Kafka
 	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS)
 
 kafka: $(KAFKA)/.complete ## the jars of Apache Kafka, through Maven
 
 verifiers: $(VENV)/.complete $(NODE)/.complete ## the public Standard Webhooks libraries of Python and Node
 
-tools: ## promtool and Java, which the tests call
+producers: $(PRODUCERS)/python/.complete $(PRODUCERS)/go/.complete ## what upstreams produce with: the Kafka clients of Python and Go
+
+tools: ## promtool, Java and kcat, which the tests call
 	@need() { \
 	  command -v "$$1" >/dev/null && return; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -84,7 +87,7 @@ tools: ## promtool and Java, which the tests call
 	  fi; \
 	  command -v "$$1" >/dev/null || { echo "$$1 is missing: sudo apt-get install $$2"; exit 1; }; \
 	}; \
-	need promtool prometheus; need java default-jre-headless
+	need promtool prometheus; need java default-jre-headless; need javac default-jdk-headless; need kcat kcat
 
 $(KAFKA)/.complete: tests/kafka/pom.xml
 	@command -v mvn >/dev/null || { \
@@ -108,6 +111,18 @@ $(NODE)/.complete: tests/verifiers/package.json tests/verifiers/package-lock.jso
 	rm -rf "$(NODE)" && mkdir -p "$(NODE)"
 	cp tests/verifiers/package.json tests/verifiers/package-lock.json "$(NODE)"
 	cd "$(NODE)" && npm ci --silent --no-audit --no-fund
+	touch "$@"
+
+$(PRODUCERS)/python/.complete: tests/producers/requirements.txt
+	rm -rf "$(PRODUCERS)/python" && mkdir -p "$(PRODUCERS)"
+	python3 -m venv "$(PRODUCERS)/python" || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
+	"$(PRODUCERS)/python/bin/pip" install --quiet --disable-pip-version-check -r tests/producers/requirements.txt
+	touch "$@"
+
+$(PRODUCERS)/go/.complete: $(wildcard tests/producers/go/*)
+	@command -v go >/dev/null || { echo "go is missing, 1.21 or later is needed: sudo apt-get install golang-go, or https://go.dev/dl"; exit 1; }
+	mkdir -p "$(PRODUCERS)/go"
+	cd tests/producers/go && go build -o "$(PRODUCERS)/go/producer" .
 	touch "$@"
 
 $(CACHE)/tools/bin/cargo-deny:

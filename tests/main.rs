@@ -31,3 +31,4 @@ mod source_document_rules;
 mod source_gaps_are_passed;
 mod ten_thousand_events;
 mod tiers_are_a_timing_wheel;
+mod upstream_variety;
