@@ -122,7 +122,8 @@ impl Verification {
     #[must_use]
     pub fn is_verified(&self) -> bool {
         let both = [&self.webhook, &self.vendor];
-        both.iter().any(|finding| matches!(finding, Finding::Verified(_))) && !both.iter().any(|finding| matches!(finding, Finding::Refused(_)))
+        both.iter().any(|finding| matches!(finding, Finding::Verified(_)))
+            && !both.iter().any(|finding| matches!(finding, Finding::Refused(_)))
     }
 }
 
@@ -214,7 +215,11 @@ fn webhook(shared: &SharedKey, message: Message<'_>, vendor: &Finding, not_json:
     if let (Some(id), Some(timestamp), Some(entries)) = (&id, timestamp, entries) {
         let signed = Signed { id, timestamp, entries: &entries };
         if !signed.matches(shared.signing(), message.body) {
-            faults.push(Fault::NoMatch { entries: count, doubt: doubt(shared, &signed, message.body, vendor), not_json: not_json.map(str::to_owned) });
+            faults.push(Fault::NoMatch {
+                entries: count,
+                doubt: doubt(shared, &signed, message.body, vendor),
+                not_json: not_json.map(str::to_owned),
+            });
         }
     }
     let age = timestamp.map(|timestamp| now.saturating_sub(timestamp));
@@ -255,11 +260,7 @@ impl Signed<'_> {
     /// Whether one of the signatures is by `key`, over `body`.
     fn matches(&self, key: &SigningKey, body: &[u8]) -> bool {
         // All are looked at, whichever matches.
-        self.entries
-            .iter()
-            .filter(|given| webhook_signature_matches(key, self.id, self.timestamp, body, given) == Some(true))
-            .count()
-            > 0
+        self.entries.iter().filter(|given| webhook_signature_matches(key, self.id, self.timestamp, body, given) == Some(true)).count() > 0
     }
 }
 

@@ -80,17 +80,13 @@ fn only(finding: &Finding) -> &Fault {
 }
 
 fn of_webhook(finding: &Finding) -> Doubt {
-    match only(finding) {
-        Fault::NoMatch { doubt, .. } => *doubt,
-        other => panic!("{other:?}"),
-    }
+    let Fault::NoMatch { doubt, .. } = only(finding) else { panic!("{finding:?}") };
+    *doubt
 }
 
 fn of_vendor(finding: &Finding) -> Doubt {
-    match only(finding) {
-        Fault::SignMismatch { doubt } => *doubt,
-        other => panic!("{other:?}"),
-    }
+    let Fault::SignMismatch { doubt } = only(finding) else { panic!("{finding:?}") };
+    *doubt
 }
 
 #[test]
