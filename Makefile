@@ -12,7 +12,11 @@ CACHE      := $(CURDIR)/.cache
 KAFKA      := $(CACHE)/kafka
 VENV       := $(CACHE)/venv
 NODE       := $(CACHE)/node
+<<<<<<< HEAD
 PRODUCERS  := $(CACHE)/producers
+=======
+RECEIVERS  := $(CACHE)/receivers
+>>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 DENY_WANTED := 0.20.2
 # Tests that wait need no core: more threads than cores.
 TEST_THREADS ?= 8
@@ -20,7 +24,11 @@ TEST_THREADS ?= 8
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
+<<<<<<< HEAD
 .PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers tools clean-cache simulate
+=======
+.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers receivers tools clean-cache simulate
+>>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -69,16 +77,26 @@ simulate: ## many seeds of the simulation: SEEDS=100000 FIRST=0; one that fails 
 unit: ## unit tests
 	$(CARGO) test --locked --lib --bins
 
+<<<<<<< HEAD
 integration: kafka verifiers producers tools ## integration tests: the binary on a real Apache Kafka
+=======
+integration: kafka verifiers receivers tools ## integration tests: the binary on a real Apache Kafka
+>>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS)
 
 kafka: $(KAFKA)/.complete ## the jars of Apache Kafka, through Maven
 
 verifiers: $(VENV)/.complete $(NODE)/.complete ## the public Standard Webhooks libraries of Python and Node
 
+<<<<<<< HEAD
 producers: $(PRODUCERS)/python/.complete $(PRODUCERS)/go/.complete ## what upstreams produce with: the Kafka clients of Python and Go
 
 tools: ## promtool, Java and kcat, which the tests call
+=======
+receivers: $(RECEIVERS)/node/.complete $(RECEIVERS)/java/.complete $(RECEIVERS)/go/.complete ## what the examples for receivers need: the libraries of Node, Java and Go
+
+tools: ## promtool and Java, which the tests call
+>>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 	@need() { \
 	  command -v "$$1" >/dev/null && return; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -100,10 +118,11 @@ $(KAFKA)/.complete: tests/kafka/pom.xml
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(KAFKA)" -DincludeScope=runtime
 	touch "$@"
 
-$(VENV)/.complete: tests/verifiers/requirements.txt
+# Both pin the same library: should they ever differ, pip says so.
+$(VENV)/.complete: tests/verifiers/requirements.txt examples/receivers/python/requirements.txt
 	rm -rf "$(VENV)" && mkdir -p "$(CACHE)"
 	python3 -m venv "$(VENV)" || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r tests/verifiers/requirements.txt
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r tests/verifiers/requirements.txt -r examples/receivers/python/requirements.txt
 	touch "$@"
 
 $(NODE)/.complete: tests/verifiers/package.json tests/verifiers/package-lock.json
@@ -113,6 +132,7 @@ $(NODE)/.complete: tests/verifiers/package.json tests/verifiers/package-lock.jso
 	cd "$(NODE)" && npm ci --silent --no-audit --no-fund
 	touch "$@"
 
+<<<<<<< HEAD
 $(PRODUCERS)/python/.complete: tests/producers/requirements.txt
 	rm -rf "$(PRODUCERS)/python" && mkdir -p "$(PRODUCERS)"
 	python3 -m venv "$(PRODUCERS)/python" || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
@@ -123,6 +143,37 @@ $(PRODUCERS)/go/.complete: $(wildcard tests/producers/go/*)
 	@command -v go >/dev/null || { echo "go is missing, 1.21 or later is needed: sudo apt-get install golang-go, or https://go.dev/dl"; exit 1; }
 	mkdir -p "$(PRODUCERS)/go"
 	cd tests/producers/go && go build -o "$(PRODUCERS)/go/producer" .
+=======
+$(RECEIVERS)/node/.complete: examples/receivers/node/package.json examples/receivers/node/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: sudo apt-get install nodejs npm"; exit 1; }
+	rm -rf "$(RECEIVERS)/node" && mkdir -p "$(RECEIVERS)/node"
+	cp examples/receivers/node/package.json examples/receivers/node/package-lock.json "$(RECEIVERS)/node"
+	cd "$(RECEIVERS)/node" && npm ci --silent --no-audit --no-fund
+	touch "$@"
+
+# Receiver.java is compiled as it is started, by the JDK.
+$(RECEIVERS)/java/.complete: examples/receivers/java/pom.xml $(KAFKA)/.complete
+	@command -v javac >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jdk-headless >/dev/null; \
+	  else \
+	    echo "javac is missing: sudo apt-get install default-jdk-headless"; exit 1; \
+	  fi; }
+	rm -rf "$(RECEIVERS)/java" && mkdir -p "$(RECEIVERS)/java"
+	mvn -q -B -f examples/receivers/java/pom.xml dependency:copy-dependencies -DoutputDirectory="$(RECEIVERS)/java" -DincludeScope=runtime
+	touch "$@"
+
+# Built once here, so that the tests' own build finds modules and packages in Go's caches.
+$(RECEIVERS)/go/.complete: examples/receivers/go/go.mod examples/receivers/go/go.sum examples/receivers/go/main.go
+	@command -v go >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null; \
+	  else \
+	    echo "go is missing: sudo apt-get install golang-go (1.21 or later)"; exit 1; \
+	  fi; }
+	rm -rf "$(RECEIVERS)/go" && mkdir -p "$(RECEIVERS)/go"
+	cd examples/receivers/go && go vet . && go build -o "$(RECEIVERS)/go/receiver" .
+>>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 	touch "$@"
 
 $(CACHE)/tools/bin/cargo-deny:

@@ -92,7 +92,11 @@ fn canaries_reach_the_receiver_and_nobody_else() {
             assert_clean(&topic, &shown(&record), &all);
         }
     }
-    for arguments in [&["check"][..], &["check", "--print"], &["topics", "check"], &["replay", "--dry-run"], &["healthcheck"]] {
+    let send_test = |domain| ["send-test", "--domain", domain];
+    let (sent, failed) = (send_test("ok.example"), send_test("refuses.example"));
+    for arguments in
+        [&["check"][..], &["check", "--print"], &["topics", "check"], &["replay", "--dry-run"], &["healthcheck"], &sent, &failed]
+    {
         assert_clean(&arguments.join(" "), &both(&scene.command(arguments)), &all);
     }
     // A reload that is refused, while it runs.

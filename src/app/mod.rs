@@ -13,6 +13,7 @@ mod clock;
 mod descriptors;
 mod monitor;
 mod reload;
+pub mod test_callback;
 mod wiring;
 
 pub use wiring::{client_settings, load_options, topic_settings};

@@ -1,5 +1,6 @@
 //! What may be typed. The texts here are what `--help` shows; each ends with an example.
 
+use super::kit::{ReceiveArguments, SendTestArguments, SignArguments, VerifyArguments};
 use crate::domain::dead_letter::Reason;
 use crate::domain::headers::OutcomeMark;
 use crate::domain::id::{DomainName, EventId};
@@ -48,6 +49,29 @@ pub enum Command {
         after_help = "Examples:\n  callbackd replay --config callbackd.toml --domain push.shop.example --dry-run\n  callbackd replay --config callbackd.toml --reason attempts_exhausted --since 2h --rate 50"
     )]
     Replay(ReplayArguments),
+    /// Sends one test callback by the binding in force now, as the daemon would; prints request and answer
+    ///
+    /// The same rules, signatures, guard and time-outs as for real callbacks; Kafka has no part in it. Exit code 0 when the answer means
+    /// delivered. Values of the template's own headers and the URL's query are not shown.
+    #[command(after_help = "Example:\n  callbackd send-test --config callbackd.toml --domain push.shop.example --path live")]
+    SendTest(SendTestArguments),
+    /// Signs an event from standard input; prints the headers, an empty line and the body as they would be sent
+    #[command(after_help = "Example:\n  callbackd sign --key-file shop.key --id evt_1 < event.json | callbackd verify --key-file shop.key")]
+    Sign(SignArguments),
+    /// Verifies a callback from standard input by whichever signatures are there; says why one fails, with exit code 1
+    ///
+    /// Standard input is the body, or, without --header, a message as `sign` prints it: header lines, an empty line, the body. Verified
+    /// means: webhook-signature, or t and sign, is there and matches, and none that is there fails.
+    #[command(
+        after_help = "Examples:\n  callbackd verify --key-file shop.key --header 'webhook-id: evt_1' --header 'webhook-timestamp: 1795435200' --header 'webhook-signature: v1,…' < body.json\n  callbackd verify --key-file shop.key --show-secret </dev/null"
+    )]
+    Verify(VerifyArguments),
+    /// A receiver to try things with: verifies, answers, and prints one line a callback
+    ///
+    /// The line has time, status, verdict, and what is known of id, type, domain, path, stream, bytes, repeat and why it was refused. The
+    /// address and what else is to be said goes to standard error. Ctrl-C or SIGTERM ends it.
+    #[command(after_help = "Example:\n  callbackd receive --listen 127.0.0.1:8080 --key-file shop.key")]
+    Receive(ReceiveArguments),
     /// Asks the running daemon whether it is ready: exit code 0, or 1 with the reasons
     #[command(after_help = "Example, in a container file:\n  HEALTHCHECK CMD callbackd healthcheck --config /etc/callbackd/callbackd.toml")]
     Healthcheck(ConfigArguments),
@@ -216,7 +240,24 @@ mod tests {
         }
         let mut seen = Vec::new();
         look(&mut Cli::command(), &mut seen);
-        assert_eq!(seen, ["callbackd", "run", "demo", "check", "topics", "create", "check", "replay", "healthcheck"]);
+        assert_eq!(
+            seen,
+            [
+                "callbackd",
+                "run",
+                "demo",
+                "check",
+                "topics",
+                "create",
+                "check",
+                "replay",
+                "send-test",
+                "sign",
+                "verify",
+                "receive",
+                "healthcheck"
+            ]
+        );
     }
 
     #[test]
@@ -230,6 +271,15 @@ mod tests {
             "callbackd topics check --config f",
             "callbackd replay --config f --domain a.example --domain b.example --reason expired --dry-run --rate 5 --again",
             "callbackd replay --config f --since 2026-11-01T00:00:00Z --until 1h --id evt_1 --status 503 --status timeout --output json",
+            "callbackd send-test --config f --domain push.shop.example",
+            "callbackd send-test --config f --domain push.shop.example --path live --event-type 341",
+            "callbackd sign --key-file f",
+            "callbackd sign --key-file f --id evt_1 --at 1642089598 --secret-file g",
+            "callbackd verify --key-file f",
+            "callbackd verify --key-file f --header webhook-id:evt_1 --header webhook-timestamp:1 --at 0 --show-secret --secret s",
+            "callbackd receive",
+            "callbackd receive --listen 127.0.0.1:0 --key k --secret s --status 503 --delay 2s",
+            "callbackd receive --listen [::1]:8080 --key-file f --secret-file g",
             "callbackd healthcheck --config f",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
@@ -247,6 +297,21 @@ mod tests {
             ("callbackd replay --config f --domain a/b", "domain"),
             ("callbackd topics create --config f --partitions 0", "1..=10000"),
             ("callbackd demo --rate 0", "1..=500"),
+            ("callbackd sign", "--key-file"),
+            ("callbackd sign --key-file f --id a.b", "1 to 64"),
+            ("callbackd sign --key-file f --at now", "--at"),
+            ("callbackd sign --key-file f --at=-1", "--at"),
+            ("callbackd sign --key-file f --secret s --secret-file g", "cannot be used with"),
+            ("callbackd verify --key-file f --header webhook-id", "name: value"),
+            ("callbackd receive --status 199", "200..=599"),
+            ("callbackd receive --status 600", "200..=599"),
+            ("callbackd receive --delay 1h", "at most 5m"),
+            ("callbackd receive --delay soon", "duration"),
+            ("callbackd receive --listen nowhere", "--listen"),
+            ("callbackd receive --key k --key-file f", "cannot be used with"),
+            ("callbackd send-test --config f", "--domain"),
+            ("callbackd send-test --config f --domain d.example --event-type 200", "100, 332 and 341"),
+            ("callbackd send-test --config f --domain a/b", "domain"),
             ("callbackd dance", "dance"),
         ] {
             let error = parse(line).expect_err(line);

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// Exit codes. Wrong usage, 2, is clap's.
+/// Exit codes.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -16,6 +16,8 @@ pub enum Exit {
     Done,
     /// 1: failed at run time.
     Failed,
+    /// 2: wrong usage; most of it is found, and told, by clap.
+    Usage,
     /// 78 (`EX_CONFIG` of sysexits): configuration, registry or topics missing or invalid.
     Invalid,
 }
@@ -27,6 +29,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Usage => 2,
             Self::Invalid => 78,
         }
     }
@@ -45,6 +48,8 @@ pub enum Failure {
     Problems(Vec<Problem>),
     /// Topics that must be mended first.
     Topics(Vec<Finding>),
+    /// What was typed cannot be meant so, in words that hold none of it that may be secret.
+    Usage(String),
     /// Anything else, told with its causes.
     Failed(anyhow::Error),
 }
@@ -100,6 +105,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Problems(_) | Self::Topics(_) => Exit::Invalid,
+            Self::Usage(_) => Exit::Usage,
             Self::Failed(error) if is_broken_pipe(error) => Exit::Done,
             Self::Failed(_) => Exit::Failed,
         }
@@ -111,6 +117,7 @@ impl Failure {
         match self {
             Self::Problems(problems) => problems.iter().map(Problem::to_string).collect(),
             Self::Topics(findings) => findings.iter().map(|finding| format!("{}{finding}", severity(finding))).collect(),
+            Self::Usage(message) => vec![format!("error: {message}")],
             Self::Failed(error) if is_broken_pipe(error) => Vec::new(),
             Self::Failed(error) => vec![format!("callbackd: {error:#}")],
         }
@@ -166,6 +173,7 @@ mod tests {
         for (failure, code) in [
             (Failure::from(vec![problem(1)]), 78),
             (Failure::Topics(vec![finding]), 78),
+            (Failure::Usage("--secret: too short".into()), 2),
             (Failure::from(anyhow::anyhow!("broker away")), 1),
             (Failure::from(io::Error::other("disk full")), 1),
             (Failure::from(ReplayError::Fenced), 1),

@@ -14,6 +14,7 @@ mod broker;
 mod check;
 mod failure;
 mod healthcheck;
+mod kit;
 mod load;
 mod logging;
 mod replay;
@@ -47,6 +48,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::check(arguments, out),
         Command::Topics(arguments) => topics::topics(&arguments.command, out),
         Command::Replay(arguments) => replay::replay(arguments, out),
+        Command::SendTest(arguments) => kit::send_test(arguments, out),
+        Command::Sign(arguments) => kit::sign(arguments, out),
+        Command::Verify(arguments) => kit::verify(arguments, out),
+        Command::Receive(arguments) => kit::receive(arguments),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments.config, out),
     }
 }

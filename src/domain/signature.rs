@@ -172,6 +172,12 @@ pub fn seal(newest: &SigningKey, now_secs: i64) -> Seal {
     Seal { t, sign: vendor_sign(newest.key(), t) }
 }
 
+/// The Standard Webhooks secret in the form that the libraries take: `whsec_` and the base64 of its bytes.
+#[must_use]
+pub fn shown_secret(secret: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(format!("whsec_{}", STANDARD.encode(secret)))
+}
+
 /// The value of `webhook-signature`: `v1,<base64 HMAC-SHA256 of id.timestamp.body>`, one entry per key, in the order given, separated by a space.
 #[must_use]
 pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64, body: &[u8]) -> String {
@@ -182,10 +188,31 @@ pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64
             header.push(' ');
         }
         header.push_str("v1,");
-        let mac = key.mac.clone().chain_update(id.as_str()).chain_update(b".").chain_update(&*timestamp).chain_update(b".");
-        STANDARD.encode_string(mac.chain_update(body).finalize().into_bytes(), &mut header);
+        STANDARD.encode_string(mac(key, id, &timestamp, body).finalize().into_bytes(), &mut header);
     }
     header
+}
+
+/// Whether `given`, the base64 of one entry of `webhook-signature`, is the signature by `key`; compared in constant time. `None`: it is no
+/// base64.
+#[must_use]
+pub fn webhook_signature_matches(key: &SigningKey, id: &EventId, timestamp_secs: i64, body: &[u8], given: &str) -> Option<bool> {
+    let given = STANDARD.decode(given).ok()?;
+    Some(mac(key, id, &decimal(timestamp_secs), body).verify_slice(&given).is_ok())
+}
+
+/// The HMAC of `id.timestamp.body`.
+fn mac(key: &SigningKey, id: &EventId, timestamp: &[u8], body: &[u8]) -> Hmac<Sha256> {
+    let mac = key.mac.clone().chain_update(id.as_str()).chain_update(b".").chain_update(timestamp).chain_update(b".");
+    mac.chain_update(body)
+}
+
+/// Whether `given` is `sign` by `key` for `t`; compared in constant time.
+#[must_use]
+pub fn vendor_sign_matches(key: &[u8], t: i64, given: &str) -> bool {
+    let expected = vendor_sign(key, t);
+    let difference = expected.bytes().zip(given.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b));
+    given.len() == expected.len() && difference == 0
 }
 
 #[cfg(test)]
@@ -237,6 +264,27 @@ mod tests {
             assert_eq!(webhook_signature(&[&own], &id, timestamp, body.as_bytes()), signature);
             assert_eq!(webhook_signature(&[&shared], &id, timestamp, body.as_bytes()), signature);
         }
+    }
+
+    #[test]
+    fn only_the_very_signature_matches() {
+        let (key, id) = (plain(b"a", None), EventId::parse(b"evt").expect("an id"));
+        let entry = webhook_signature(&[&key], &id, 1, b"{}");
+        let given = entry.strip_prefix("v1,").expect("version 1");
+        let other = EventId::parse(b"evu").expect("an id");
+        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", given), Some(true));
+        assert_eq!(webhook_signature_matches(&plain(b"b", None), &id, 1, b"{}", given), Some(false));
+        assert_eq!(webhook_signature_matches(&key, &other, 1, b"{}", given), Some(false));
+        assert_eq!(webhook_signature_matches(&key, &id, 2, b"{}", given), Some(false));
+        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{ }", given), Some(false));
+        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", &given[..40]), Some(false), "a part of it");
+        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", "not base64"), None);
+        let sign = vendor_sign(b"a", 7);
+        assert!(vendor_sign_matches(b"a", 7, &sign));
+        for wrong in ["", &sign[1..], &format!("{sign}0"), &sign.to_uppercase()] {
+            assert!(!vendor_sign_matches(b"a", 7, wrong), "{wrong}");
+        }
+        assert!(!vendor_sign_matches(b"b", 7, &sign) && !vendor_sign_matches(b"a", 8, &sign));
     }
 
     #[test]

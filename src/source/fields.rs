@@ -1,12 +1,9 @@
 //! Typed reads of a table. A read that does not fit notes a problem and yields nothing; the reader goes on.
 
 use super::document::Node;
-use super::{Item, Reading, file};
+use super::{Item, Reading, secret_file};
 use std::cell::RefCell;
 use zeroize::Zeroizing;
-
-/// A secret's file holds at most this many bytes; whatever is longer is some other file.
-const SECRET_BYTES: u64 = 64 * 1024;
 
 /// `name` as one part of a key's path: quoted where TOML would want it quoted.
 #[must_use]
@@ -117,25 +114,20 @@ impl<'a> Fields<'a> {
 
     fn secret_file(&self, item: &Item<'_>) -> Option<Zeroizing<Vec<u8>>> {
         let path = item.path_of_file()?;
-        let (read, seen) = file::read(&path, SECRET_BYTES);
+        let (read, seen) = secret_file::read(&path);
         self.reading.files.borrow_mut().insert(path.clone(), seen);
-        let (mut bytes, metadata) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                item.problem(format!("{} {}", path.display(), file::cannot_be_read(&path, &error)));
-                return None;
+        match read {
+            Ok(found) => {
+                if let Some(rights) = found.too_open {
+                    self.reading.warning(item.path(), format!("{} {rights}", path.display()));
+                }
+                Some(found.bytes)
             }
-        };
-        if let Some(rights) = file::too_open(&metadata, file::Open::ForAnything) {
-            self.reading.warning(item.path(), format!("{} {rights}", path.display()));
-        }
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
+            Err(cause) => {
+                item.problem(format!("{} {cause}", path.display()));
+                None
             }
         }
-        Some(bytes)
     }
 
     /// Ends the reading of this table: every key that no read asked for is a problem.

@@ -21,6 +21,7 @@ mod pieces;
 mod problem;
 mod reading;
 mod secret;
+mod secret_file;
 mod units;
 
 pub use document::Document;
@@ -31,6 +32,7 @@ pub use item::Item;
 pub use problem::Problem;
 pub use reading::Reading;
 pub use secret::Secret;
+pub use secret_file::read_secret;
 pub use units::{parse_duration, parse_instant, parse_size, show_duration, show_size};
 
 #[cfg(test)]

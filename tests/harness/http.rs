@@ -1,4 +1,4 @@
-//! One plain GET: enough for `/metrics` and the health pages.
+//! One plain GET: enough for `/metrics` and the health pages. And one POST, for receivers.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,6 +16,19 @@ pub(crate) fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     Some((status, if chunked { dechunk(body) } else { body.to_string() }))
+}
+
+/// The status that a POST gets, on a connection of its own; nothing when nobody answers.
+pub(crate) fn post(port: u16, path: &str, headers: &[(String, String)], body: &[u8]) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
 }
 
 fn dechunk(mut rest: &str) -> String {

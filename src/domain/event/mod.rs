@@ -17,6 +17,7 @@
 mod fields;
 mod number;
 mod scan;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,8 @@ use super::id::DomainName;
 use super::time::UnixMillis;
 use fields::{FieldFault, Found, Role};
 use scan::Fault;
+
+pub use seal::{Found as FoundMember, Sealed, sealed};
 
 /// The event kinds that have a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

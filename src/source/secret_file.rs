@@ -1,0 +1,43 @@
+//! The file of one secret: its bytes, but for one trailing newline.
+
+use super::file::{self, Seen};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// A secret's file holds at most this many bytes; whatever is longer is some other file.
+const SECRET_BYTES: u64 = 64 * 1024;
+
+/// A secret as its file holds it.
+pub(super) struct Found {
+    /// Without one trailing newline.
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    /// Rights that everyone on this machine has, and should not.
+    pub(super) too_open: Option<&'static str>,
+}
+
+/// Reads the secret in the file at `path`; or why not, to be said after the path. Says how the file was, too.
+pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
+    let (read, seen) = file::read(path, SECRET_BYTES);
+    let found = match read {
+        Ok((mut bytes, metadata)) => {
+            if bytes.last() == Some(&b'\n') {
+                bytes.pop();
+                if bytes.last() == Some(&b'\r') {
+                    bytes.pop();
+                }
+            }
+            Ok(Found { bytes, too_open: file::too_open(&metadata, file::Open::ForAnything) })
+        }
+        Err(error) => Err(file::cannot_be_read(path, &error)),
+    };
+    (found, seen)
+}
+
+/// Reads the secret in the file at `path`, which must not be empty; or why not, to be said after the path.
+///
+/// # Errors
+/// When it cannot be read, is empty, or is too long to be a secret.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let bytes = read(path).0?.bytes;
+    if bytes.is_empty() { Err("is empty: the secret is the file's bytes, without one trailing newline".to_owned()) } else { Ok(bytes) }
+}
