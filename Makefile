@@ -12,11 +12,8 @@ CACHE      := $(CURDIR)/.cache
 KAFKA      := $(CACHE)/kafka
 VENV       := $(CACHE)/venv
 NODE       := $(CACHE)/node
-<<<<<<< HEAD
 PRODUCERS  := $(CACHE)/producers
-=======
 RECEIVERS  := $(CACHE)/receivers
->>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 DENY_WANTED := 0.20.2
 # Tests that wait need no core: more threads than cores.
 TEST_THREADS ?= 8
@@ -24,11 +21,15 @@ TEST_THREADS ?= 8
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
-<<<<<<< HEAD
-.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers tools clean-cache simulate
-=======
-.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers receivers tools clean-cache simulate
->>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
+# 1.21 or later; from apt where root may install it.
+NEED_GO := command -v go >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null; \
+	  else \
+	    echo "go is missing, 1.21 or later is needed: sudo apt-get install golang-go, or https://go.dev/dl"; exit 1; \
+	  fi; }
+
+.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers receivers tools clean-cache simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -77,26 +78,18 @@ simulate: ## many seeds of the simulation: SEEDS=100000 FIRST=0; one that fails 
 unit: ## unit tests
 	$(CARGO) test --locked --lib --bins
 
-<<<<<<< HEAD
-integration: kafka verifiers producers tools ## integration tests: the binary on a real Apache Kafka
-=======
-integration: kafka verifiers receivers tools ## integration tests: the binary on a real Apache Kafka
->>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
+integration: kafka verifiers producers receivers tools ## integration tests: the binary on a real Apache Kafka
 	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS)
 
 kafka: $(KAFKA)/.complete ## the jars of Apache Kafka, through Maven
 
 verifiers: $(VENV)/.complete $(NODE)/.complete ## the public Standard Webhooks libraries of Python and Node
 
-<<<<<<< HEAD
 producers: $(PRODUCERS)/python/.complete $(PRODUCERS)/go/.complete ## what upstreams produce with: the Kafka clients of Python and Go
 
-tools: ## promtool, Java and kcat, which the tests call
-=======
 receivers: $(RECEIVERS)/node/.complete $(RECEIVERS)/java/.complete $(RECEIVERS)/go/.complete ## what the examples for receivers need: the libraries of Node, Java and Go
 
-tools: ## promtool and Java, which the tests call
->>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
+tools: ## promtool, Java and kcat, which the tests call
 	@need() { \
 	  command -v "$$1" >/dev/null && return; \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -132,7 +125,6 @@ $(NODE)/.complete: tests/verifiers/package.json tests/verifiers/package-lock.jso
 	cd "$(NODE)" && npm ci --silent --no-audit --no-fund
 	touch "$@"
 
-<<<<<<< HEAD
 $(PRODUCERS)/python/.complete: tests/producers/requirements.txt
 	rm -rf "$(PRODUCERS)/python" && mkdir -p "$(PRODUCERS)"
 	python3 -m venv "$(PRODUCERS)/python" || { echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; }
@@ -140,10 +132,11 @@ $(PRODUCERS)/python/.complete: tests/producers/requirements.txt
 	touch "$@"
 
 $(PRODUCERS)/go/.complete: $(wildcard tests/producers/go/*)
-	@command -v go >/dev/null || { echo "go is missing, 1.21 or later is needed: sudo apt-get install golang-go, or https://go.dev/dl"; exit 1; }
+	@$(NEED_GO)
 	mkdir -p "$(PRODUCERS)/go"
 	cd tests/producers/go && go build -o "$(PRODUCERS)/go/producer" .
-=======
+	touch "$@"
+
 $(RECEIVERS)/node/.complete: examples/receivers/node/package.json examples/receivers/node/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: sudo apt-get install nodejs npm"; exit 1; }
 	rm -rf "$(RECEIVERS)/node" && mkdir -p "$(RECEIVERS)/node"
@@ -165,15 +158,9 @@ $(RECEIVERS)/java/.complete: examples/receivers/java/pom.xml $(KAFKA)/.complete
 
 # Built once here, so that the tests' own build finds modules and packages in Go's caches.
 $(RECEIVERS)/go/.complete: examples/receivers/go/go.mod examples/receivers/go/go.sum examples/receivers/go/main.go
-	@command -v go >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null; \
-	  else \
-	    echo "go is missing: sudo apt-get install golang-go (1.21 or later)"; exit 1; \
-	  fi; }
+	@$(NEED_GO)
 	rm -rf "$(RECEIVERS)/go" && mkdir -p "$(RECEIVERS)/go"
 	cd examples/receivers/go && go vet . && go build -o "$(RECEIVERS)/go/receiver" .
->>>>>>> 3eb7e3e0bcc12fce861c4711698a22bb7973a49b
 	touch "$@"
 
 $(CACHE)/tools/bin/cargo-deny:

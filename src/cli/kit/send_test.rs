@@ -53,7 +53,8 @@ const fn cause(failure: AttemptFailure) -> &'static str {
         }
         AttemptFailure::Connect => "no connection came about; is the host up, and is there a route to it?",
         AttemptFailure::Refused => "the connection was refused: nothing listens at that port",
-        AttemptFailure::Dns => "the host's name could not be resolved",
+        AttemptFailure::Dns => "the host's name could not be resolved: no name server answered",
+        AttemptFailure::NoSuchName => "the host's name could not be resolved: it does not exist, or has no address",
         AttemptFailure::Tls => {
             "the TLS handshake failed: an expired, self-signed or foreign certificate, or no TLS there (egress.ca_file adds trusted roots)"
         }
