@@ -17,6 +17,8 @@ RECEIVERS  := $(CACHE)/receivers
 DENY_WANTED := 0.20.2
 # Tests that wait need no core: more threads than cores.
 TEST_THREADS ?= 8
+# Those that compare delays, with and without something beside: other tests would decide.
+ALONE := a_thousand_reloads a_hundred_thousand_bindings
 
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
@@ -79,7 +81,8 @@ unit: ## unit tests
 	$(CARGO) test --locked --lib --bins
 
 integration: kafka verifiers producers receivers tools ## integration tests: the binary on a real Apache Kafka
-	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS)
+	$(CARGO) test --locked --test integration -- --test-threads=1 $(ALONE)
+	$(CARGO) test --locked --test integration -- --test-threads=$(TEST_THREADS) $(addprefix --skip ,$(ALONE))
 
 kafka: $(KAFKA)/.complete ## the jars of Apache Kafka, through Maven
 

@@ -194,8 +194,9 @@ fn genuine(scene: &mut Scene, example: &Example, secret: Option<&str>) -> Messag
     let mut registry = String::from("recording_templates = [{ name = \"rec\", formats = [\"mp4\"] }]\n");
     let own = format!("http://127.0.0.1:{}/callbacks?tenant=7", example.port);
     for (domain, url) in [("shop.example", own), ("other.example", other.url("/"))] {
+        let template = domain.replace('.', "-");
         registry.push_str(&format!(
-            "[[callback_templates]]\nname = {domain:?}\nurls = {{ recording_file = {url:?} }}\nkeys = [{{ id = \"k\", value = {KEY:?}{secret} }}]\n[[domains]]\nname = {domain:?}\n[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {domain:?}\n"
+            "[[callback_templates]]\nname = {template:?}\nurls = {{ recording_file = {url:?} }}\nkeys = [{{ id = \"k\", value = {KEY:?}{secret} }}]\n[[domains]]\nname = {domain:?}\n[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {template:?}\n"
         ));
     }
     scene.registry = registry;

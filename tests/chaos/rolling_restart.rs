@@ -7,7 +7,7 @@ use crate::harness::{SOON, await_true};
 use std::collections::HashMap;
 use std::time::Duration;
 
-const EVENTS: usize = 6_000;
+const EVENTS: usize = 10_000;
 
 #[test]
 fn a_rolling_restart_under_load_repeats_no_answered_callback() {

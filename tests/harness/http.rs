@@ -1,6 +1,6 @@
 //! One plain GET: enough for `/metrics` and the health pages. And one POST, for receivers.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ pub(crate) fn post(port: u16, path: &str, headers: &[(String, String)], body: &[
     let head =
         format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+    let mut status = String::new();
+    let _ = BufReader::new(stream).read_line(&mut status).ok()?;
+    status.split(' ').nth(1)?.parse().ok()
 }
 
 fn dechunk(mut rest: &str) -> String {
