@@ -5,7 +5,7 @@ use crate::harness::daemon::Daemon;
 use crate::harness::kafka::New;
 use crate::harness::receiver::Receiver;
 use crate::harness::scene::{Scene, both, event, simple_registry};
-use crate::harness::{SOON, await_true};
+use crate::harness::{Over, SOON, await_true};
 use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
@@ -224,6 +224,7 @@ fn two_writers_leave_one_registry_or_the_other_and_never_a_mixture() {
     let over = AtomicBool::new(false);
     let mut seen = [false; 2];
     std::thread::scope(|threads| {
+        let ending = Over(&over);
         for (writer, text) in versions.iter().enumerate() {
             let (over, file, dir) = (&over, &file, &scene.dir);
             threads.spawn(move || {
@@ -248,7 +249,7 @@ fn two_writers_leave_one_registry_or_the_other_and_never_a_mixture() {
             number += 1;
             std::thread::sleep(Duration::from_millis(20));
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         receiver.wait(&format!("{number} events"), SOON, |requests| requests.len() == number);
     });
     assert_eq!(seen, [true, true], "both were in force at times");
@@ -354,6 +355,7 @@ fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
     // An event each 5 ms; when each was sent.
     let over = AtomicBool::new(false);
     let (quiet, busy) = std::thread::scope(|threads| {
+        let ending = Over(&over);
         let producing = threads.spawn(|| {
             let mut sent = Vec::new();
             while !over.load(Ordering::Relaxed) {
@@ -381,7 +383,7 @@ fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
         phases.push(Instant::now());
         std::thread::sleep(Duration::from_secs(6));
         phases.push(Instant::now());
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         let sent = producing.join().unwrap();
         receiver.wait_for(sent.len(), SOON);
         let mut latencies = [Vec::new(), Vec::new(), Vec::new()];

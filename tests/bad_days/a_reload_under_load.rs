@@ -2,6 +2,7 @@
 //! piece. No event is lost, none is judged by a file that was read half-way, and none waits for it.
 
 use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of};
+use crate::harness::Over;
 use crate::harness::daemon::Daemon;
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
@@ -23,6 +24,7 @@ fn no_event_is_lost_or_judged_by_a_half_read_file_while_the_registry_is_rewritte
     let file = scene.dir.join("registry.toml");
     let over = AtomicBool::new(false);
     let produced = std::thread::scope(|threads| {
+        let ending = Over(&over);
         let producing = threads.spawn(|| {
             let mut n = 0;
             while !over.load(Ordering::Relaxed) {
@@ -53,7 +55,7 @@ fn no_event_is_lost_or_judged_by_a_half_read_file_while_the_registry_is_rewritte
                 std::thread::sleep(Duration::from_millis(60));
             }
         }
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         producing.join().unwrap()
     });
     accepted.wait(produced, Duration::from_secs(60));
@@ -145,6 +147,7 @@ fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_e
     let over = AtomicBool::new(false);
     let quiet = || std::thread::sleep(Duration::from_secs(8));
     let (sent, phases, reloads) = std::thread::scope(|threads| {
+        let ending = Over(&over);
         let producing = threads.spawn(|| {
             // 250 events a second, each of another domain.
             let mut sent = Vec::new();
@@ -188,7 +191,7 @@ fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_e
         phases.push(Instant::now());
         quiet();
         phases.push(Instant::now());
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         (producing.join().unwrap(), phases, reloads)
     });
     accepted.wait(sent.len(), Duration::from_secs(60));

@@ -12,7 +12,17 @@ pub(crate) mod secured;
 mod self_checks;
 pub(crate) mod verify;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Tells threads that it is over when it is dropped, also when a test fails: a scope waits for its threads before it lets a panic out.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Long enough for anything that should happen soon, on a machine that is busy with other tests.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
