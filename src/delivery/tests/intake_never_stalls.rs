@@ -53,6 +53,7 @@ struct Stage {
     engine: UnboundedReceiver<ToEngine>,
     intake: Sender<ToIntake>,
     handed: Vec<Ticket>,
+    metrics: Arc<Metrics>,
 }
 
 struct Script<F> {
@@ -126,6 +127,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         engine,
         intake,
         handed: Vec::new(),
+        metrics: Metrics::new(&[], &["source".to_owned()]).unwrap(),
     };
     let context = Context {
         class,
@@ -133,7 +135,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         clock: clock.clone(),
         engine: engine_sender,
         inbox,
-        metrics: Metrics::new(&[], &["source".to_owned()]).unwrap(),
+        metrics: Arc::clone(&stage.metrics),
         health: Health::new(),
         positions: Positions::default(),
     };
@@ -254,6 +256,37 @@ fn when_retention_overtakes_reading_what_is_in_memory_is_still_ours_and_not_comm
             }
             40 => {
                 assert_eq!(stage.commits.last(), Some(&("source".to_owned(), 5)));
+                end()
+            }
+            _ => SourceEvent::Nothing,
+        }
+    });
+}
+
+#[test]
+fn what_was_out_of_range_and_is_in_the_log_again_begins_anew_at_its_commit_and_what_is_repeated_is_told() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", Some(0), 0, 10), assigned("other", Some(0), 0, 10)]),
+            2 => SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
+            4 => {
+                stage.accepts_commits = false;
+                stage.intake.send(ToIntake::Returns(stage.handed[..2].iter().map(settled).collect())).unwrap();
+                SourceEvent::Nothing
+            }
+            10 => SourceEvent::OutOfRange(vec![assigned("source", Some(0), 0, 20)]),
+            11 => {
+                assert_eq!(stage.starts.last(), Some(&("source".to_owned(), 0)), "nothing above the commit is skipped");
+                assert!(stage.handed.iter().all(|t| t.assignment.phase() == Phase::Fenced));
+                let told = stage.metrics.render();
+                assert!(told.contains("callbackd_possible_repeats_total 2\n"), "{told}");
+                stage.accepts_commits = true;
+                SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect())
+            }
+            20 => {
+                assert_eq!(stage.handed.iter().map(|t| t.offset).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 1, 2, 3]);
                 end()
             }
             _ => SourceEvent::Nothing,
