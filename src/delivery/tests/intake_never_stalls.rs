@@ -50,6 +50,7 @@ struct Stage {
     commits: Vec<(String, i64)>,
     answers: Vec<Result<(), CommitRefused>>,
     accepts_commits: bool,
+    answers_commits: bool,
     engine: UnboundedReceiver<ToEngine>,
     intake: Sender<ToIntake>,
     handed: Vec<Ticket>,
@@ -67,7 +68,8 @@ impl<F: FnMut(&mut Stage) -> SourceEvent> Source for Script<F> {
     fn poll(&mut self, _: Duration, _: usize) -> SourceEvent {
         self.stage.now = self.clock.monotonic();
         self.polls += 1;
-        if self.polls.is_multiple_of(2)
+        if self.stage.answers_commits
+            && self.polls.is_multiple_of(2)
             && let Some(answer) = self.stage.answers.pop()
         {
             return SourceEvent::Committed(answer);
@@ -124,6 +126,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         commits: Vec::new(),
         answers: Vec::new(),
         accepts_commits: true,
+        answers_commits: true,
         engine,
         intake,
         handed: Vec::new(),
@@ -200,6 +203,25 @@ fn while_commits_fail_nothing_is_taken_in_and_once_they_succeed_it_goes_on() {
             }
             _ if stage.now > secs(30) => {
                 assert!(stage.paused.is_empty());
+                end()
+            }
+            _ => SourceEvent::Nothing,
+        }
+    });
+}
+
+#[test]
+fn while_a_commit_has_no_answer_it_is_still_told_how_much_is_unfinished() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        stage.answers_commits = false;
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", None, 0, 9)]),
+            20 => SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
+            60 => {
+                let told = stage.metrics.render();
+                assert!(told.contains("callbackd_unfinished_span{partition=\"0\",topic=\"source\"} 4\n"), "{told}");
                 end()
             }
             _ => SourceEvent::Nothing,
