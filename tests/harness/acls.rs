@@ -48,7 +48,6 @@ pub(crate) struct Acl {
 
 /// Allows `principal` (`User:…`) all of `acls`, and waits until the broker knows.
 pub(crate) fn allow(bootstrap: &str, principal: &str, acls: &[Acl]) {
-    let before = count(bootstrap, principal);
     let mut body = Body::default();
     body.number(i32::try_from(acls.len()).unwrap());
     for acl in acls {
@@ -61,7 +60,9 @@ pub(crate) fn allow(bootstrap: &str, principal: &str, acls: &[Acl]) {
         let (code, why) = (answer.short(), answer.text());
         assert_eq!(code, 0, "{acls:?} for {principal}: {why:?}");
     }
-    await_true("the broker knows the rights", SOON, || count(bootstrap, principal) == before + acls.len());
+    // One by one: others may be given rights to the same principal meanwhile.
+    let known = |acl: &Acl| listed(bootstrap, principal, acl.kind, &acl.name, operation(&acl.operation)) > 0;
+    await_true("the broker knows the rights", SOON, || acls.iter().all(known));
 }
 
 /// Takes all of `principal`'s rights on the resource of that kind and name, and waits until the broker knows.
@@ -73,17 +74,13 @@ pub(crate) fn take(bootstrap: &str, principal: &str, kind: Kind, name: &str) {
     assert_eq!(answer.number(), 1);
     let (code, why, taken) = (answer.short(), answer.text(), answer.number());
     assert!(code == 0 && taken > 0, "{principal} has no rights on {name}: {code} {why:?}");
-    await_true("the broker has forgotten the rights", SOON, || listed(bootstrap, principal, Some((kind, name))) == 0);
+    await_true("the broker has forgotten the rights", SOON, || listed(bootstrap, principal, kind, name, ANY) == 0);
 }
 
-fn count(bootstrap: &str, principal: &str) -> usize {
-    listed(bootstrap, principal, None)
-}
-
-fn listed(bootstrap: &str, principal: &str, resource: Option<(Kind, &str)>) -> usize {
+/// How many rights the broker knows `principal` to have on that resource.
+fn listed(bootstrap: &str, principal: &str, kind: Kind, name: &str, operation: u8) -> usize {
     let mut body = Body::default();
-    body.byte(resource.map_or(ANY, |(kind, _)| kind.number())).text(resource.map(|(_, name)| name)).byte(ANY);
-    body.text(Some(principal)).text(None).byte(ANY).byte(ANY);
+    body.byte(kind.number()).text(Some(name)).byte(ANY).text(Some(principal)).text(None).byte(operation).byte(ANY);
     let mut answer = ask(bootstrap, DESCRIBE, &body);
     answer.number(); // throttled for
     let (code, why) = (answer.short(), answer.text());
