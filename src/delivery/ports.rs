@@ -156,10 +156,9 @@ pub enum SourceEvent {
     Revoking(Vec<TopicPartition>),
     /// These are gone already (session lost); [`Source::release`] must follow.
     Lost(Vec<TopicPartition>),
-    /// A commit that was not awaited was answered; the points are as given to [`Source::commit`].
+    /// An asynchronous commit was answered; the points are as given to [`Source::commit`].
     Committed(Result<(), CommitRefused>),
-    /// Partitions are not read any more, because the offset to read next is not in the log (retention), or was not for a moment (an unclean
-    /// election): as if newly assigned, to be started again. The commit is that offset while the log does not have it, else the group's.
+    /// Offsets to read are no longer in the log (retention): the partitions as if newly assigned, to be started again.
     OutOfRange(Vec<Assigned>),
     /// The client can do nothing any more.
     Fatal(String),
@@ -168,10 +167,9 @@ pub enum SourceEvent {
 /// Whether a commit is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitMode {
-    /// The answer arrives as [`SourceEvent::Committed`]; one at a time.
+    /// The answer arrives as [`SourceEvent::Committed`].
     Later,
-    /// For the last one of partitions that go: the answer is the return value, within a few seconds. It is made after one under way, and
-    /// tried again while a rebalance refuses it.
+    /// The answer is the return value.
     Await,
 }
 

@@ -1,5 +1,6 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
+use crate::delivery::ports::CommitRefused;
 use crate::kafka::client::log_line;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
@@ -24,6 +25,8 @@ pub(super) enum Notice {
         /// They are gone already.
         lost: bool,
     },
+    /// A commit was answered.
+    Committed(Result<(), CommitRefused>),
     /// The client reports trouble that it handles itself.
     Trouble(RDKafkaErrorCode),
 }
