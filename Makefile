@@ -23,13 +23,16 @@ ALONE := a_thousand_reloads a_hundred_thousand_bindings
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
 
-# 1.21 or later; from apt where root may install it.
-NEED_GO := command -v go >/dev/null || { \
+# $(call need,COMMAND,PACKAGES): is it there; else apt installs it where root may, or the command that does is named.
+need = command -v $(1) >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null; \
-	  else \
-	    echo "go is missing, 1.21 or later is needed: sudo apt-get install golang-go, or https://go.dev/dl"; exit 1; \
-	  fi; }
+	    echo "installing $(2) for $(1)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; \
+	  fi; \
+	  command -v $(1) >/dev/null || { echo "$(1) is missing: sudo apt-get install $(2)"; exit 1; }; }
+NEED_JDK := $(call need,javac,default-jdk-headless)
+# 1.21 or later: where apt has an older one, https://go.dev/dl
+NEED_GO := $(call need,go,golang-go)
 
 .PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers receivers tools clean-cache simulate
 
@@ -93,23 +96,13 @@ producers: $(PRODUCERS)/python/.complete $(PRODUCERS)/go/.complete ## what upstr
 receivers: $(RECEIVERS)/node/.complete $(RECEIVERS)/java/.complete $(RECEIVERS)/go/.complete ## what the examples for receivers need: the libraries of Node, Java and Go
 
 tools: ## promtool, Java and kcat, which the tests call
-	@need() { \
-	  command -v "$$1" >/dev/null && return; \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing $$2 for $$1"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$2" >/dev/null; \
-	  fi; \
-	  command -v "$$1" >/dev/null || { echo "$$1 is missing: sudo apt-get install $$2"; exit 1; }; \
-	}; \
-	need promtool prometheus; need java default-jre-headless; need javac default-jdk-headless; need kcat kcat
+	@$(call need,promtool,prometheus)
+	@$(call need,java,default-jre-headless)
+	@$(NEED_JDK)
+	@$(call need,kcat,kcat)
 
 $(KAFKA)/.complete: tests/kafka/pom.xml
-	@command -v mvn >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven default-jdk-headless >/dev/null; \
-	  else \
-	    echo "mvn is missing: sudo apt-get install maven default-jdk-headless"; exit 1; \
-	  fi; }
+	@$(call need,mvn,maven default-jdk-headless)
 	rm -rf "$(KAFKA)" && mkdir -p "$(KAFKA)"
 	mvn -q -B -f tests/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$(KAFKA)" -DincludeScope=runtime
 	touch "$@"
@@ -149,12 +142,7 @@ $(RECEIVERS)/node/.complete: examples/receivers/node/package.json examples/recei
 
 # Receiver.java is compiled as it is started, by the JDK.
 $(RECEIVERS)/java/.complete: examples/receivers/java/pom.xml $(KAFKA)/.complete
-	@command -v javac >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends default-jdk-headless >/dev/null; \
-	  else \
-	    echo "javac is missing: sudo apt-get install default-jdk-headless"; exit 1; \
-	  fi; }
+	@$(NEED_JDK)
 	rm -rf "$(RECEIVERS)/java" && mkdir -p "$(RECEIVERS)/java"
 	mvn -q -B -f examples/receivers/java/pom.xml dependency:copy-dependencies -DoutputDirectory="$(RECEIVERS)/java" -DincludeScope=runtime
 	touch "$@"

@@ -3,6 +3,7 @@
 
 use crate::harness::daemon::Daemon;
 use crate::harness::kafka::New;
+use crate::harness::latency::{by_phase, p99};
 use crate::harness::receiver::Receiver;
 use crate::harness::scene::{Scene, both, event, simple_registry};
 use crate::harness::{Over, SOON, await_true};
@@ -331,12 +332,6 @@ fn a_mounted_folder_that_is_swapped_is_taken_over_as_a_whole() {
     daemon.stop();
 }
 
-/// Latencies of events sent one by one, by their number, in milliseconds: the 99th of a hundred.
-fn p99(mut latencies: Vec<f64>) -> f64 {
-    latencies.sort_by(f64::total_cmp);
-    latencies[latencies.len() * 99 / 100]
-}
-
 #[test]
 fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
     const COUNT: usize = 100_000;
@@ -386,13 +381,7 @@ fn a_hundred_thousand_bindings_are_loaded_and_reloaded_beside_the_events() {
         drop(ending);
         let sent = producing.join().unwrap();
         receiver.wait_for(sent.len(), SOON);
-        let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
-        for request in receiver.requests() {
-            let sent = sent[request.id().parse::<usize>().unwrap()];
-            if let Some(phase) = phases.windows(2).position(|phase| phase[0] <= sent && sent < phase[1]) {
-                latencies[phase].push(request.at.duration_since(sent).as_secs_f64() * 1e3);
-            }
-        }
+        let latencies = by_phase(&phases, &sent, &receiver.requests(), |request| request.id().parse().unwrap());
         println!("{} events while three reloads took {:?}", latencies[1].len(), phases[2] - phases[1]);
         let [before, reloading, after] = latencies.map(p99);
         (before.max(after), reloading)

@@ -137,9 +137,8 @@ impl Message {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
-        let (head, body) = text.split_once("\n\n").unwrap();
-        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
-        Self { headers: head.lines().map(header).collect(), body: body.as_bytes().to_vec() }
+        let (headers, body) = http::message(&text);
+        Self { headers, body: body.as_bytes().to_vec() }
     }
 
     fn header(&self, name: &str) -> &str {

@@ -134,9 +134,7 @@ fn what_sign_prints_the_public_libraries_take() {
     let receiver = Receiver::agreeable();
     let original = r#"{"app":"shop.example","sign":"old","text":"한 é \u0061","t":1}"#;
     let signed = text(&run(&["sign", "--key-file", &key, "--secret", SECRET], original.as_bytes()));
-    let (head, body) = signed.split_once("\n\n").unwrap();
-    let headers: Vec<(String, String)> =
-        head.lines().filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
+    let (headers, body) = http::message(&signed);
     assert_eq!(http::post(receiver.port, "/", &headers, body.as_bytes()), Some(200));
     let keys = Keys { sign: Some(KEY.into()), secrets: vec![SECRET.into()] };
     let requests = receiver.requests();
@@ -217,10 +215,8 @@ fn receive_answers_with_the_status_and_the_delay_that_it_was_told_and_ends_on_a_
     let mut receive = Receive::start(&scene.dir, &["--key-file", &key, "--delay", "5m"]);
     let (port, out) = (receive.port, receive.out.clone());
     let signed = text(&run(&["sign", "--key-file", &key], b"{}"));
-    let (head, body) = signed.split_once("\n\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
     let asking = std::thread::spawn(move || {
-        let headers: Vec<(String, String)> =
-            head.lines().filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
+        let (headers, body) = http::message(&signed);
         http::post(port, "/", &headers, body.as_bytes())
     });
     await_true("the line, before the answer", SOON, || std::fs::read_to_string(&out).unwrap().contains(" verified "));

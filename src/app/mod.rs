@@ -16,6 +16,7 @@ mod reload;
 pub mod test_callback;
 mod wiring;
 
+pub use clock::wall_clock;
 pub use wiring::{client_settings, load_options, topic_settings};
 
 use crate::config::{self, RegistrySource, Settings};

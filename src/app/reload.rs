@@ -3,15 +3,15 @@
 //! Polling, not the system's notifications: those follow inodes, and miss a file that is replaced through a swapped link (as Kubernetes
 //! does with mounted configuration and secrets) or written on another machine (network file systems).
 
+use super::clock::wall_clock;
 use crate::domain::registry::Registry;
-use crate::domain::time::UnixMillis;
 use crate::metrics::{Health, Metrics};
 use crate::registry::{Act, ReloadOutcome, Store};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// Between looks.
@@ -82,9 +82,7 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
 
 /// Tells metrics and health of the registry in force.
 pub(super) fn export(metrics: &Metrics, health: &Health, registry: &Registry) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    metrics.registry_loaded(now, &registry.entries(), registry.digest());
+    metrics.registry_loaded(wall_clock(), &registry.entries(), registry.digest());
     metrics.set_signing_key_expiry(registry.keys_run_out());
     metrics.set_domains(registry.domain_names().map(|name| name.as_str()));
     health.registry_loaded();

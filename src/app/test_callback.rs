@@ -7,6 +7,7 @@
 //! query. The answer's body is read and dropped, as for every callback: a test button that shows it would be a way to read what only this
 //! host can reach.
 
+use super::clock::wall_clock;
 use super::wiring;
 use crate::config::Settings;
 use crate::delivery::attempt::{self, Callback, NoActiveKey};
@@ -32,7 +33,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// The stream of every test event, by which receivers may tell it.
 const STREAM: &str = "callbackd-test";
@@ -104,7 +105,7 @@ impl TestCallback {
     /// # Errors
     /// See [`NotDue`].
     pub fn new(registry: &Registry, domain: &DomainName, path: Option<&str>, kind: EventKind) -> Result<Self, NotDue> {
-        Self::at(registry, domain, path, kind, now())
+        Self::at(registry, domain, path, kind, wall_clock())
     }
 
     fn at(registry: &Registry, domain: &DomainName, path: Option<&str>, kind: EventKind, now: UnixMillis) -> Result<Self, NotDue> {
@@ -186,7 +187,7 @@ impl TestCallback {
         let start = Instant::now();
         let outcome = runtime.block_on(async { client.send(self.request).await });
         let took = start.elapsed();
-        let verdict = judge(&self.policy, &outcome, now());
+        let verdict = judge(&self.policy, &outcome, wall_clock());
         Ok(Answer { outcome, verdict, refusal: refusal.get(), took })
     }
 }
@@ -244,11 +245,6 @@ fn event(domain: &DomainName, path: Option<&str>, kind: EventKind, now: UnixMill
         fields.insert(key.to_owned(), path.into());
     }
     event
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What may be typed. The texts here are what `--help` shows; each ends with an example.
 
 use super::kit::{ReceiveArguments, SendTestArguments, SignArguments, VerifyArguments};
+use crate::app::wall_clock;
 use crate::domain::dead_letter::Reason;
 use crate::domain::headers::OutcomeMark;
 use crate::domain::id::{DomainName, EventId};
@@ -8,7 +9,6 @@ use crate::domain::time::UnixMillis;
 use crate::source::{parse_duration, parse_instant};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// Delivers recording-completed events from Kafka as signed HTTP callbacks.
 ///
@@ -186,7 +186,7 @@ pub enum OutputFormat {
     Json,
 }
 
-fn domain(text: &str) -> Result<DomainName, String> {
+pub(super) fn domain(text: &str) -> Result<DomainName, String> {
     DomainName::parse(text).ok_or_else(|| "not a domain name".to_owned())
 }
 
@@ -198,15 +198,13 @@ fn status(text: &str) -> Result<OutcomeMark, String> {
     OutcomeMark::parse(text).ok_or_else(|| "neither a status from 100 to 999 nor a result as `timeout` or `connect`".to_owned())
 }
 
-fn id(text: &str) -> Result<EventId, String> {
+pub(super) fn id(text: &str) -> Result<EventId, String> {
     EventId::parse(text.as_bytes()).ok_or_else(|| "an event id is 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
 }
 
 fn instant(text: &str) -> Result<UnixMillis, String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = UnixMillis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
     parse_instant(text)
-        .or_else(|| parse_duration(text).map(|ago| now.minus(ago)))
+        .or_else(|| parse_duration(text).map(|ago| wall_clock().minus(ago)))
         .ok_or_else(|| "give a time as 2026-11-01T00:00:00Z, or a duration back from now as 2h".to_owned())
 }
 

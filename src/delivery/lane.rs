@@ -377,9 +377,19 @@ impl<T: Item> Lane<T> {
         self.slot_at(self.pace(self.terms.limit), earliest)
     }
 
-    /// The same for one that found the lane full while its endpoint answers: when it has lately said that it has too much to do, at the pace
-    /// of as many attempts at once as it takes now, or of twice as many, to which its window may grow.
-    pub fn slot_when_full(&mut self, now: Duration) -> Duration {
+    /// The same for one that the lane has no room for.
+    pub fn slot_when_full(&mut self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
+        if !self.is_in_vain(now) {
+            return self.slot_while_answering(now);
+        }
+        let starved = by_schedule && self.running() == 0;
+        let earliest = if starved { self.turned_away(settings, now) } else { self.room_again(by_schedule, settings, now) };
+        self.slot(earliest)
+    }
+
+    /// When the endpoint has lately said that it has too much to do, at the pace of as many attempts at once as it takes now, or of twice as
+    /// many, to which its window may grow.
+    fn slot_while_answering(&mut self, now: Duration) -> Duration {
         let overloaded = self.service.is_some() && self.halved > Duration::ZERO && now.saturating_sub(self.halved) < ANSWER_COUNTS;
         let at_once = if overloaded { self.window.saturating_mul(2).min(self.terms.limit) } else { self.terms.limit };
         self.slot_at(self.pace(at_once), now)
@@ -398,8 +408,7 @@ impl<T: Item> Lane<T> {
     /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, not before it is known
     /// whether what is outstanding was in vain, too; and where it was never tried, after a pause that grows as its circuit's would, up to
     /// [`LONGEST_VAIN_PAUSE`].
-    #[must_use]
-    pub fn room_again(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
+    fn room_again(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
         if !self.is_in_vain(now) {
             return now;
         }
@@ -788,11 +797,19 @@ mod tests {
     fn one_that_finds_its_lane_full_comes_back_at_the_pace_of_an_endpoint_that_said_it_has_too_much_to_do() {
         let mut lane = lane(32, None);
         lane.service = Some(ms(64));
-        assert_eq!([lane.slot_when_full(ms(1000)), lane.slot_when_full(ms(1000))], [ms(1000), ms(1002)], "its limit");
+        assert_eq!([lane.slot_while_answering(ms(1000)), lane.slot_while_answering(ms(1000))], [ms(1000), ms(1002)], "its limit");
         start(&mut lane, 2000);
         let _ = end(&mut lane, 1, Reply::Overloaded, 2000, 2010);
-        assert_eq!([lane.slot_when_full(ms(2010)), lane.slot_when_full(ms(2010))], [ms(2010), ms(2042)], "one at once, perhaps two");
-        assert_eq!([lane.slot_when_full(ms(62_010)), lane.slot_when_full(ms(62_010))], [ms(62_012), ms(62_014)], "a minute ago");
+        assert_eq!(
+            [lane.slot_while_answering(ms(2010)), lane.slot_while_answering(ms(2010))],
+            [ms(2010), ms(2042)],
+            "one at once, perhaps two"
+        );
+        assert_eq!(
+            [lane.slot_while_answering(ms(62_010)), lane.slot_while_answering(ms(62_010))],
+            [ms(62_012), ms(62_014)],
+            "a minute ago"
+        );
     }
 
     #[test]

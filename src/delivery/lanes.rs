@@ -163,16 +163,6 @@ impl Lines {
     }
 }
 
-/// The slot of a record that its lane has no room for.
-fn slot_when_full<T: Item>(lane: &mut Lane<T>, by_schedule: bool, circuit: &CircuitSettings, now: Duration) -> Duration {
-    if !lane.is_in_vain(now) {
-        return lane.slot_when_full(now);
-    }
-    let starved = by_schedule && lane.running() == 0;
-    let earliest = if starved { lane.turned_away(circuit, now) } else { lane.room_again(by_schedule, circuit, now) };
-    lane.slot(earliest)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "counts of records and bytes in memory are far below 2^53")]
 const fn whole(n: usize) -> f64 {
     n as f64
@@ -254,7 +244,7 @@ impl<T: Item> Lanes<T> {
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting(class) < cap.0 && lane.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
-            let slot = slot_when_full(lane, item.by_schedule(), &self.circuit, now);
+            let slot = lane.slot_when_full(item.by_schedule(), &self.circuit, now);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
         }
         self.lines.waits(endpoint, lane, class, item, now);
@@ -346,7 +336,7 @@ impl<T: Item> Lanes<T> {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
                 let cap = self.lines.cap(lane, class, now);
                 for item in lane.trim(class, cap) {
-                    let slot = slot_when_full(lane, class != Class::Fresh, &self.circuit, now);
+                    let slot = lane.slot_when_full(class != Class::Fresh, &self.circuit, now);
                     parked.push(Parked { item, slot, cause: ParkCause::Full });
                 }
             }

@@ -10,8 +10,8 @@
 //!
 //! While it is presumed, intake rests, Kafka keeps the records, and failures return uncounted. One customer with many dead domains cannot
 //! bring it about: the hosts must be of different accounts, must have answered lately, and nobody else may be answering. A refused
-//! connection, or a name that does not exist, is an answer about that host. Domains without an account count as one account, and with fewer hosts or accounts than that
-//! the rule is off.
+//! connection, or a name that does not exist, is an answer about that host. Domains without an account count as one account, and with fewer
+//! hosts or accounts than that the rule is off.
 
 use crate::domain::verdict::{Failure, Outcome};
 use std::collections::{HashMap, HashSet};

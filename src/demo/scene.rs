@@ -1,8 +1,7 @@
 //! Who plays: push domains, how their receivers behave, and what the daemon's files say about them.
 
 use super::verify::SharedKey;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::domain::signature::shown_secret;
 use bytes::Bytes;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -245,8 +244,7 @@ pub(super) fn registry(cases: &[Case], receiver: SocketAddr) -> String {
 
 fn key_row(n: usize, key: &SharedKey) -> String {
     let value = String::from_utf8_lossy(&key.key);
-    let secret =
-        key.secret.as_ref().map_or(String::new(), |secret| format!(", secret = {{ value = \"whsec_{}\" }}", STANDARD.encode(secret)));
+    let secret = key.secret.as_ref().map_or(String::new(), |secret| format!(", secret = {{ value = \"{}\" }}", *shown_secret(secret)));
     format!("{{ id = \"demo-{n}\", value = \"{value}\"{secret} }}")
 }
 

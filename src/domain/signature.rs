@@ -14,6 +14,13 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+/// Header names of Standard Webhooks.
+pub const WEBHOOK_ID: &str = "webhook-id";
+/// As above.
+pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+/// As above.
+pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
 /// Lifetime of `t`: build time + 600 s (protocol, "Transport").
 pub const T_LIFETIME_SECS: i64 = 600;
 

@@ -318,8 +318,21 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
+/// The error's code in words, without its text.
+pub(crate) fn code_of(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
+}
+
+/// `trouble`, with what to look at when that is known of the client's code.
+pub(crate) fn advised(trouble: String, code: Option<RDKafkaErrorCode>) -> String {
+    match code.and_then(advice) {
+        Some(advice) => format!("{trouble}; {advice}"),
+        None => trouble,
+    }
+}
+
 /// What to look at when a broker is there but no connection comes about, by the client's code.
-pub(crate) fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
     if code == RDKafkaErrorCode::Authentication || code == RDKafkaErrorCode::SaslAuthenticationFailed {
         Some("see sasl.mechanism, sasl.username and sasl.password in [kafka.properties], and the user at the broker")
     } else if code == RDKafkaErrorCode::SSL {
@@ -361,8 +374,8 @@ impl ClientContext for PlainContext {
         tracing::debug!(target: "librdkafka", %code, "{reason}");
         // That all are down says less than why one is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            let advice = error.rdkafka_error_code().and_then(advice).map_or_else(String::new, |advice| format!("; {advice}"));
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{code}: {reason}{advice}"));
+            let trouble = advised(format!("{code}: {reason}"), error.rdkafka_error_code());
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         }
     }
 }

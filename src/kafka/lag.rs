@@ -3,7 +3,7 @@
 //! librdkafka's own lag figures stand still while a partition is paused, which is exactly when somebody looks. Each question blocks for a round
 //! trip, so the probe belongs to a thread of its own and never to one that polls. Ends are those that a `read_committed` reader can reach.
 
-use super::client::{ClientError, ClientSettings, PlainContext, make};
+use super::client::{ClientError, ClientSettings, PlainContext, code_of, make};
 use super::right::{Operation, Resource, Right};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -38,8 +38,7 @@ pub enum LagError {
 
 impl LagError {
     fn new(what: impl Into<String>, error: &KafkaError) -> Self {
-        let cause = error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"));
-        Self::Unanswered { what: what.into(), cause }
+        Self::Unanswered { what: what.into(), cause: code_of(error) }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It commits nothing and takes part in no rebalance, so it can look at any topic while the daemon runs.
 
-use super::client::{ClientError, ClientSettings, PlainContext, make};
+use super::client::{ClientError, ClientSettings, PlainContext, code_of, make};
 use super::lag::{LagError, LagProbe};
 use super::record::{TopicNames, detach};
 use crate::domain::record::Record;
@@ -46,9 +46,7 @@ impl Reader {
         let partitions = LagProbe::new(settings)?.partitions(topic)?;
         // The client wants a group's name; nothing is ever committed under it.
         let consumer: BaseConsumer<PlainContext> = make(&settings.reader(&format!("{}.reader", settings.group)), PlainContext::default())?;
-        let start = |error: KafkaError| {
-            ReaderError::Start(error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}")))
-        };
+        let start = |error: KafkaError| ReaderError::Start(code_of(&error));
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition_offset(topic, partition, Offset::Beginning).map_err(start)?;

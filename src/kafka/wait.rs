@@ -4,7 +4,7 @@
 //! by itself: whoever waits says through `keep_waiting` when to stop, and hears of every failure, because waiting in silence looks like
 //! hanging. Callback schedules are not made here: they are a pure function of the domain.
 
-use super::client::{ClientError, ClientSettings, PlainContext, advice, make};
+use super::client::{ClientError, ClientSettings, PlainContext, advised, code_of, make};
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -106,10 +106,7 @@ pub fn wait_for_broker(
         let error = match asked {
             Ok(metadata) if !metadata.brokers().is_empty() => return Ok(()),
             Ok(_) => "no broker in the answer".to_owned(),
-            Err(error) => error.rdkafka_error_code().map_or_else(
-                || error.to_string(),
-                |code| advice(code).map_or_else(|| format!("{code:?}"), |advice| format!("{code:?}; {advice}")),
-            ),
+            Err(error) => advised(code_of(&error), error.rdkafka_error_code()),
         };
         // Serves the client's own error events: they name what a time-out hides, refused credentials for one. Each poll serves one.
         for _ in 0..EVENTS {

@@ -149,13 +149,9 @@ impl Health {
         for class in Class::ALL {
             checks.push(HealthCheck::new(format!("kafka_{}", class.as_str()), self.joined[class.index()].load(Relaxed), || {
                 if self.broker_reachable.load(Relaxed) {
-                    let cause = held(&self.kept_out[class.index()]).clone();
-                    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-                    format!("the {} consumer has not joined its group{cause}", class.as_str())
+                    because(format!("the {} consumer has not joined its group", class.as_str()), &self.kept_out[class.index()])
                 } else {
-                    let cause = held(&self.broker_trouble).clone();
-                    let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-                    format!("no broker answers, waiting for one{cause}")
+                    because("no broker answers, waiting for one".into(), &self.broker_trouble)
                 }
             }));
         }
@@ -196,6 +192,14 @@ impl Drop for Heartbeat {
 }
 
 /// A list stays whole whoever panicked: each change is one assignment.
+/// `problem`, with its cause where one is known.
+fn because(problem: String, cause: &Mutex<Option<String>>) -> String {
+    match &*held(cause) {
+        Some(cause) => format!("{problem}: {cause}"),
+        None => problem,
+    }
+}
+
 fn held<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@ use super::{Environment, Problem, Seen, file, key_part, pieces};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 /// A file holds at most this many bytes: a registry of 100,000 domains with a binding each has about 12 MB.
 const FILE_BYTES: u64 = 128 << 20;
@@ -226,8 +226,17 @@ impl Lines {
     }
 }
 
+/// The keys and values of a table.
+pub(super) fn entries(table: DeTable<'_>, place: &dyn Fn(usize) -> Place) -> Vec<(String, Node)> {
+    let entry = |(key, value): (toml::Spanned<toml::de::DeString<'_>>, toml::Spanned<DeValue<'_>>)| {
+        let node = Node { place: place(key.span().start), value: convert(value.into_inner(), place) };
+        (key.into_inner().into_owned(), node)
+    };
+    table.into_iter().map(entry).collect()
+}
+
 /// Our tree of the parser's, which goes as this grows.
-pub(super) fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Value {
+fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(integer) => Value::Integer(i64::from_str_radix(integer.as_str(), integer.radix()).ok()),
@@ -237,14 +246,6 @@ pub(super) fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Val
         DeValue::Array(items) => Value::List(
             items.into_iter().map(|item| Node { place: place(item.span().start), value: convert(item.into_inner(), place) }).collect(),
         ),
-        DeValue::Table(table) => Value::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| {
-                    let node = Node { place: place(key.span().start), value: convert(value.into_inner(), place) };
-                    (key.into_inner().into_owned(), node)
-                })
-                .collect(),
-        ),
+        DeValue::Table(table) => Value::Table(entries(table, place)),
     }
 }

@@ -8,7 +8,7 @@
 //! only an error that stays the same then is one of the document. Keys of the head (before the first row) and tables that two pieces name
 //! are no business of pieces: then the document is parsed as a whole, which tells what is wrong with it.
 
-use super::document::{Lines, Node, Value, convert};
+use super::document::{Lines, Node, Value, entries};
 use toml::de::DeTable;
 
 /// A piece has about so many bytes; a text of no more than a few is parsed as a whole.
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str, lines: &Lines) -> Result<Entries, Fault> {
 
 fn at_once(text: &str, lines: &Lines) -> Result<Entries, Fault> {
     let table = DeTable::parse(text).map_err(|error| Fault::new(&error, 0))?;
-    Ok(entries(table.into_inner(), 0, lines).collect())
+    Ok(entries(table.into_inner(), &|byte| lines.place(byte)))
 }
 
 fn by(size: usize, text: &str, lines: &Lines) -> Result<Entries, Fault> {
@@ -59,7 +59,7 @@ fn by(size: usize, text: &str, lines: &Lines) -> Result<Entries, Fault> {
             (parsed, end) = (again, longer);
         }
         let table = parsed.map_err(|error| Fault::new(&error, start))?;
-        for (key, node) in entries(table.into_inner(), start, lines) {
+        for (key, node) in entries(table.into_inner(), &|byte| lines.place(start + byte)) {
             match all.iter().position(|(known, _)| *known == key) {
                 None => all.push((key, node)),
                 Some(at) => {
@@ -75,15 +75,6 @@ fn by(size: usize, text: &str, lines: &Lines) -> Result<Entries, Fault> {
         }
         (start, end) = (end, next_row(text, end + size));
     }
-}
-
-/// The entries of a table that was parsed from byte `start` of the text on.
-fn entries<'t>(table: DeTable<'t>, start: usize, lines: &'t Lines) -> impl Iterator<Item = (String, Node)> + 't {
-    table.into_iter().map(move |(key, value)| {
-        let place = |byte: usize| lines.place(start + byte);
-        let node = Node { place: place(key.span().start), value: convert(value.into_inner(), &place) };
-        (key.into_inner().into_owned(), node)
-    })
 }
 
 /// The first line from byte `from` on that begins a row, `[[name]]`; the end of the text when there is none.

@@ -4,6 +4,7 @@
 use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of};
 use crate::harness::Over;
 use crate::harness::daemon::Daemon;
+use crate::harness::latency::{by_phase, p99};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
 use std::fmt::Write as _;
@@ -109,13 +110,6 @@ impl Reloads {
     }
 }
 
-/// The 99th of a hundred, in milliseconds.
-fn p99(mut latencies: Vec<f64>) -> f64 {
-    assert!(latencies.len() >= 1000, "{} events are too few to tell", latencies.len());
-    latencies.sort_by(f64::total_cmp);
-    latencies[latencies.len() * 99 / 100]
-}
-
 #[test]
 fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_event() {
     const DOMAINS: usize = 200;
@@ -207,17 +201,17 @@ fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_e
         reloads.shrunk
     );
 
-    let mut latencies = [Vec::new(), Vec::new(), Vec::new()];
+    let requests = receiver.requests();
     let mut versions = std::collections::BTreeSet::new();
-    for request in receiver.requests() {
+    for request in &requests {
         assert_eq!(request.header("x-version"), Some(&request.path[1..]), "address and header are of one version");
         versions.insert(request.path.clone());
-        let sent = sent[request.id().rsplit('-').next().unwrap().parse::<usize>().unwrap()];
-        if let Some(phase) = phases.windows(2).position(|phase| phase[0] <= sent && sent < phase[1]) {
-            latencies[phase].push(request.at.duration_since(sent).as_secs_f64() * 1e3);
-        }
     }
     let took = phases[2] - phases[1];
+    let latencies = by_phase(&phases, &sent, &requests, |request| request.id().rsplit('-').next().unwrap().parse().unwrap());
+    for phase in &latencies {
+        assert!(phase.len() >= 1000, "{} events are too few to tell", phase.len());
+    }
     let [before, reloading, after] = latencies.map(p99);
     println!(
         "{RELOADS} reloads in {took:?}: {} loaded, {} refused, {} shrunk, {} versions called; p99 {before:.1} ms, {reloading:.1} ms while reloading, {after:.1} ms",
@@ -228,7 +222,7 @@ fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_e
     );
     assert!(versions.len() > 100, "the events were judged by many versions: {}", versions.len());
     let quiet = before.max(after);
-    // The figure of a quiet machine is in the README of the benchmarks; here, beside who knows what, nobody may wait for a reload.
+    // Beside who knows what on this machine: what it holds is that nobody waits for a reload.
     assert!(reloading <= (2.0 * quiet).max(quiet + 250.0), "p99 {reloading:.1} ms while reloading; {before:.1} and {after:.1} ms without");
     daemon.stop();
 }

@@ -31,6 +31,13 @@ pub(crate) fn post(port: u16, path: &str, headers: &[(String, String)], body: &[
     status.split(' ').nth(1)?.parse().ok()
 }
 
+/// Headers and body of a message as `callbackd sign` prints it.
+pub(crate) fn message(printed: &str) -> (Vec<(String, String)>, &str) {
+    let (head, body) = printed.split_once("\n\n").expect("an empty line");
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).expect("a header");
+    (head.lines().map(header).collect(), body)
+}
+
 fn dechunk(mut rest: &str) -> String {
     let mut body = String::new();
     while let Some((size, after)) = rest.split_once("\r\n") {

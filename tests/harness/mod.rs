@@ -5,6 +5,7 @@ pub(crate) mod broker;
 pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod kafka;
+pub(crate) mod latency;
 pub(crate) mod processes;
 pub(crate) mod receiver;
 pub(crate) mod scene;

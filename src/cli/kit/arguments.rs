@@ -1,6 +1,6 @@
 //! What may be typed for the kit.
 
-use crate::cli::arguments::ConfigArguments;
+use crate::cli::arguments::{ConfigArguments, domain, id};
 use crate::domain::event::EventKind;
 use crate::domain::id::{DomainName, EventId};
 use crate::source::{parse_duration, show_duration};
@@ -103,25 +103,13 @@ pub struct SendTestArguments {
     pub event_type: EventKind,
 }
 
-fn id(text: &str) -> Result<EventId, String> {
-    EventId::parse(text.as_bytes()).ok_or_else(|| "an event id is 1 to 64 of A-Z a-z 0-9 _ -".to_owned())
-}
-
-fn domain(text: &str) -> Result<DomainName, String> {
-    DomainName::parse(text).ok_or_else(|| "not a domain name".to_owned())
-}
-
 fn path(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a path is not empty: leave --path out for the domain's own binding".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn event_kind(text: &str) -> Result<EventKind, String> {
-    match text {
-        "100" => Ok(EventKind::RecordingFile),
-        "332" => Ok(EventKind::RecordingStatus),
-        "341" => Ok(EventKind::RecordingException),
-        _ => Err("callbacks are sent for 100, 332 and 341".to_owned()),
-    }
+    let kind = EventKind::ALL.into_iter().find(|kind| kind.event_type().to_string() == text);
+    kind.ok_or_else(|| "callbacks are sent for 100, 332 and 341".to_owned())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

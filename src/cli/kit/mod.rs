@@ -22,11 +22,10 @@ pub(super) use send_test::send_test;
 pub(super) use sign::sign;
 pub(super) use verify::verify;
 
-use crate::domain::time::UnixMillis;
+use crate::app::wall_clock;
 use crate::domain::verification::{Finding, Verification};
 use anyhow::Context as _;
 use std::io::{self, IsTerminal as _, Read};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// More than any event: a broker that takes larger records is rare.
 const LONGEST_INPUT: u64 = 64 * 1024 * 1024;
@@ -37,12 +36,7 @@ const VENDOR: &str = "t and sign";
 
 /// Now, or the moment given with `--at` (Unix seconds).
 fn moment(at: Option<i64>) -> i64 {
-    at.unwrap_or_else(|| now().as_secs())
-}
-
-fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    at.unwrap_or_else(|| wall_clock().as_secs())
 }
 
 /// All of standard input; a person at a terminal is told that it is waited for.

@@ -7,9 +7,9 @@ use crate::domain::body::render;
 use crate::domain::event::sealed;
 use crate::domain::id::EventId;
 use crate::domain::record::{Position, Record};
-use crate::domain::signature::{seal, webhook_signature};
+use crate::domain::signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, seal, webhook_signature};
 use crate::domain::time::UnixMillis;
-use crate::domain::verification::{SharedKey, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
+use crate::domain::verification::SharedKey;
 use bytes::Bytes;
 use std::io::Write;
 

@@ -24,8 +24,8 @@ const BREATH_PAUSE: Duration = Duration::from_secs(10);
 /// A breath takes twice as many batches as the one before, up to two to this.
 const LONGEST_BREATH: usize = 8;
 
-/// Classes take turns to be read in spite of the rest, each until so many batches of it came or it is the next one's turn. While none of them brings the
-/// answer that ends it, breaths grow longer, until there is one class or the other reading all the time: who is well may stand
+/// Classes take turns to be read in spite of the rest, each until so many batches of it came or it is the next one's turn. While none of them
+/// brings the answer that ends it, breaths grow longer, until there is one class or the other reading all the time: who is well may stand
 /// behind a backlog of those who are dark.
 #[derive(Debug, Default)]
 pub(super) struct Breath {

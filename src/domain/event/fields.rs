@@ -159,10 +159,8 @@ impl<'a> Found<'a> {
             Some(Token::Null | Token::Other) => Whole::Not,
         };
         match number {
-            Whole::Is(100) => Ok(EventKind::RecordingFile),
-            Whole::Is(332) => Ok(EventKind::RecordingStatus),
-            Whole::Is(341) => Ok(EventKind::RecordingException),
-            Whole::Is(_) | Whole::Beyond => Err(FieldFault::Unsupported),
+            Whole::Is(number) => EventKind::of_type(number).ok_or(FieldFault::Unsupported),
+            Whole::Beyond => Err(FieldFault::Unsupported),
             Whole::Not => Err(FieldFault::WrongType(Field::EventType)),
         }
     }

@@ -41,6 +41,27 @@ pub enum EventKind {
     RecordingException,
 }
 
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::RecordingFile, Self::RecordingStatus, Self::RecordingException];
+
+    /// Its `event_type`.
+    #[must_use]
+    pub const fn event_type(self) -> i64 {
+        match self {
+            Self::RecordingFile => 100,
+            Self::RecordingStatus => 332,
+            Self::RecordingException => 341,
+        }
+    }
+
+    /// The kind with that `event_type`, if it has a callback.
+    #[must_use]
+    pub fn of_type(event_type: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.event_type() == event_type)
+    }
+}
+
 /// Where the time of the push start was taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushStartSource {

@@ -66,6 +66,10 @@ fn counts(entries: &Entries) -> [(EntityKind, usize); 6] {
     })
 }
 
+fn no_account(id: &str) -> String {
+    format!("there is no account {id:?}: add it to accounts, or mend the id")
+}
+
 fn no_domain(name: &str) -> String {
     format!("there is no domain {name:?}: add it to domains, or mend the name")
 }
@@ -118,7 +122,7 @@ impl Build<'_> {
             if let Some(id) = account
                 && !accounts.contains_key(id)
             {
-                found.add("account", format!("there is no account {id:?}: add it to accounts, or mend the id"));
+                found.add("account", no_account(id));
             }
             let count = owned.entry(account).or_default();
             *count += 1;
@@ -196,7 +200,7 @@ impl Build<'_> {
             let account = entry.account.as_deref().and_then(|id| {
                 let known = accounts.get_key_value(id);
                 if known.is_none() {
-                    found.add("account", format!("there is no account {id:?}: add it to accounts, or mend the id"));
+                    found.add("account", no_account(id));
                 }
                 known.map(|(id, storage)| Account { id: id.clone(), storage: *storage })
             });

@@ -21,7 +21,9 @@ pub use fault::{Doubt, Fault};
 
 use super::event::{FoundMember, Sealed, sealed};
 use super::id::EventId;
-use super::signature::{SigningKey, T_LIFETIME_SECS, vendor_sign_matches, webhook_signature_matches};
+use super::signature::{
+    SigningKey, T_LIFETIME_SECS, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, vendor_sign_matches, webhook_signature_matches,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -29,13 +31,6 @@ use zeroize::Zeroizing;
 
 /// How far `webhook-timestamp` may be from now, either way, in seconds: what the public libraries allow.
 pub const TOLERANCE_SECS: i64 = 300;
-
-/// Header names of Standard Webhooks.
-pub const WEBHOOK_ID: &str = "webhook-id";
-/// As above.
-pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-/// As above.
-pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
 /// What a receiver shares with the sender: a key, a secret of its own for the HMAC, or both.
 #[derive(Clone, Debug)]
@@ -124,6 +119,17 @@ impl Verification {
         let both = [&self.webhook, &self.vendor];
         both.iter().any(|finding| matches!(finding, Finding::Verified(_)))
             && !both.iter().any(|finding| matches!(finding, Finding::Refused(_)))
+    }
+}
+
+impl Finding {
+    /// Whether the signature itself matches: at most the time is wrong.
+    fn matches(&self) -> bool {
+        match self {
+            Self::Verified(_) => true,
+            Self::Refused(faults) => faults.iter().all(Fault::is_of_time),
+            Self::Absent | Self::Unjudged => false,
+        }
     }
 }
 
@@ -287,18 +293,12 @@ fn doubt(shared: &SharedKey, signed: &Signed<'_>, body: &[u8], vendor: &Finding)
     if STANDARD.decode(encoded).is_ok_and(|decoded| !decoded.is_empty() && signed.matches(&by(decoded), body)) {
         return Doubt::KeyIsEncoded;
     }
+    if vendor.matches() {
+        return if own_secret { Doubt::SecretOrChanged } else { Doubt::Changed };
+    }
     match vendor {
-        Finding::Verified(_) if own_secret => Doubt::SecretOrChanged,
-        Finding::Verified(_) => Doubt::Changed,
-        Finding::Refused(faults) if faults.iter().all(Fault::is_of_time) => {
-            if own_secret {
-                Doubt::SecretOrChanged
-            } else {
-                Doubt::Changed
-            }
-        }
         Finding::Refused(faults) if faults.iter().any(|fault| matches!(fault, Fault::SignMismatch { .. })) && !own_secret => Doubt::Key,
-        Finding::Refused(_) | Finding::Absent | Finding::Unjudged => Doubt::Unknown,
+        Finding::Refused(_) | Finding::Absent | Finding::Unjudged | Finding::Verified(_) => Doubt::Unknown,
     }
 }
 
@@ -347,14 +347,9 @@ fn member<'a, T>(name: &'static str, found: &'a FoundMember<T>, faults: &mut Vec
 /// With what the other family tells about a `sign` that does not match.
 fn explained(vendor: Finding, shared: &SharedKey, webhook: &Finding) -> Finding {
     let Finding::Refused(mut faults) = vendor else { return vendor };
-    let matched = match webhook {
-        Finding::Verified(_) => true,
-        Finding::Refused(faults) => faults.iter().all(Fault::is_of_time),
-        Finding::Absent | Finding::Unjudged => false,
-    };
     for fault in &mut faults {
         if let Fault::SignMismatch { doubt: doubt @ Doubt::Unknown } = fault
-            && matched
+            && webhook.matches()
         {
             *doubt = if shared.signing().has_own_secret() { Doubt::Key } else { Doubt::OtherKeySigns };
         }

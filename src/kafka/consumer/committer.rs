@@ -4,11 +4,10 @@
 //! The awaited one does not return while the broker is away, and must not keep its class from polling. Hence a thread.
 
 use super::context::{Context, Notice};
-use super::trouble::code_of;
 use crate::delivery::ports::{CommitRefused, TopicPartition};
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
-use crate::kafka::client::ClientError;
+use crate::kafka::client::{ClientError, code_of};
 use crate::kafka::right::is_denied;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};

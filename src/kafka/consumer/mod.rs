@@ -22,7 +22,7 @@ mod context;
 mod denied;
 mod trouble;
 
-use super::client::{ClientError, ClientSettings, make};
+use super::client::{ClientError, ClientSettings, code_of, make};
 use super::record::{TopicNames, detach};
 use crate::delivery::ports::{Assigned, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
 use crate::delivery::settings::StartFrom;
@@ -41,7 +41,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use trouble::{code_of, kind_of};
+use trouble::kind_of;
 
 /// One question about commits or watermarks.
 const QUESTION: Duration = Duration::from_secs(3);

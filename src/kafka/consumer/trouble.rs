@@ -1,12 +1,7 @@
 //! The client's errors, by code: never by their text.
 
 use crate::metrics::KafkaErrorKind;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-
-/// The error's code in words, without its text.
-pub(super) fn code_of(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
-}
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 /// The client's codes by kind; all others are of the kind `Other`.
 const KINDS: [(KafkaErrorKind, &[Code]); 4] = [

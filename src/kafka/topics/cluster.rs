@@ -3,7 +3,7 @@
 use super::check::{CheckReport, judge};
 use super::plan::{CreateOptions, Facts, Planned, plan};
 use super::{Cluster, Described, TopicSettings};
-use crate::kafka::client::{ClientError, PlainContext, make};
+use crate::kafka::client::{ClientError, PlainContext, code_of, make};
 use crate::kafka::right::{Operation, Resource, Right, is_denied};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -44,10 +44,7 @@ pub enum TopicsError {
 
 impl TopicsError {
     fn new(what: &'static str, error: &KafkaError) -> Self {
-        match error.rdkafka_error_code() {
-            Some(code) => Self::Unanswered { what, cause: format!("{code:?}") },
-            None => Self::Unanswered { what, cause: error.to_string() },
-        }
+        Self::Unanswered { what, cause: code_of(error) }
     }
 }
 

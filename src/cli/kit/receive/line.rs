@@ -1,6 +1,6 @@
 //! The line that a callback gets: the same fields in the same order, whatever came.
 
-use crate::domain::event::{EventKind, decode};
+use crate::domain::event::decode;
 use crate::domain::time::UnixMillis;
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ impl Line<'_> {
         }
         if let Some(body) = self.body {
             if let Ok(event) = decode(Some(body), self.at) {
-                add("type", number(event.kind));
+                add("type", &event.kind.event_type().to_string());
                 add("domain", event.domain.as_str());
                 event.path.iter().for_each(|path| add("path", path));
                 event.stream.iter().for_each(|stream| add("stream", stream));
@@ -66,14 +66,6 @@ impl Line<'_> {
             let _ = write!(line, " why={why:?}");
         }
         line
-    }
-}
-
-const fn number(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::RecordingFile => "100",
-        EventKind::RecordingStatus => "332",
-        EventKind::RecordingException => "341",
     }
 }
 

@@ -11,10 +11,12 @@ mod line;
 mod seen;
 
 use super::arguments::ReceiveArguments;
-use super::{keys, now, reasons};
+use super::{keys, reasons};
+use crate::app::wall_clock;
 use crate::cli::failure::complain;
 use crate::cli::{Exit, Failure};
-use crate::domain::verification::{Message, SharedKey, Verification, WEBHOOK_ID, verify};
+use crate::domain::signature::WEBHOOK_ID;
+use crate::domain::verification::{Message, SharedKey, Verification, verify};
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -189,7 +191,7 @@ impl Shared {
 
     /// Verifies, tells, and says what the callback is answered with.
     fn judge(&self, headers: &Headers, body: &[u8]) -> StatusCode {
-        let at = now();
+        let at = wall_clock();
         let found = self.key.as_ref().map(|key| verify(key, Message { headers: &headers.0, body }, at.as_secs()));
         let (verdict, status) = match &found {
             None => (Verdict::Unjudged, self.status),
@@ -201,7 +203,7 @@ impl Shared {
     }
 
     fn refuse(&self, headers: &Headers, status: StatusCode, why: String) -> Response {
-        self.tell(&Line { at: now(), status: status.as_u16(), verdict: Verdict::Refused(why), id: headers.id(), body: None });
+        self.tell(&Line { at: wall_clock(), status: status.as_u16(), verdict: Verdict::Refused(why), id: headers.id(), body: None });
         status.into_response()
     }
 

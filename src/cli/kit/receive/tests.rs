@@ -69,7 +69,7 @@ impl Running {
 }
 
 fn post(id: &str, body: &str) -> String {
-    let now = now().as_secs();
+    let now = wall_clock().as_secs();
     let signature = webhook_signature(&[key().signing()], &EventId::parse(id.as_bytes()).unwrap(), now, body.as_bytes());
     format!(
         "POST /cb?x=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nwebhook-id: {id}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\ncontent-length: {}\r\n\r\n{body}",
