@@ -1,6 +1,5 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
-use crate::delivery::ports::CommitRefused;
 use crate::kafka::client::log_line;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
@@ -25,8 +24,6 @@ pub(super) enum Notice {
         /// They are gone already.
         lost: bool,
     },
-    /// A commit was answered.
-    Committed(Result<(), CommitRefused>),
     /// The client reports trouble that it handles itself.
     Trouble(RDKafkaErrorCode),
 }
