@@ -55,6 +55,12 @@ impl Context {
         self.notices().pop_front()
     }
 
+    /// Whether there is one.
+    #[cfg(test)]
+    pub(super) fn has_notice(&self) -> bool {
+        !self.notices().is_empty()
+    }
+
     /// Keeps an error that came in the middle of a batch for the next poll.
     pub(super) fn defer(&self, error: KafkaError) {
         *self.deferred.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);

@@ -167,6 +167,26 @@ impl Consumer {
         }
     }
 
+    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close.
+    fn answer_the_rest(&mut self) {
+        if let Some(client) = self.client() {
+            client.context().close();
+        }
+        while let Some(notice) = self.client().and_then(|client| client.context().next_notice()) {
+            match notice {
+                Notice::Assign(_) => self.unanswered = true,
+                Notice::Revoke { partitions, .. } => {
+                    let partitions = self.interned(partitions);
+                    self.release(&partitions);
+                }
+                Notice::Trouble(_) => {}
+            }
+        }
+        if std::mem::take(&mut self.unanswered) {
+            self.start(&[]);
+        }
+    }
+
     fn interned(&mut self, partitions: Vec<(String, i32)>) -> Vec<TopicPartition> {
         partitions.into_iter().map(|(topic, partition)| TopicPartition { topic: self.names.intern(&topic), partition }).collect()
     }
@@ -411,8 +431,8 @@ impl Source for Consumer {
     }
 
     fn leave(&mut self) {
+        self.answer_the_rest();
         if let Some(client) = self.client.take() {
-            client.context().close();
             if let Some(committer) = self.committer.take() {
                 committer.end();
             }
@@ -536,6 +556,42 @@ mod tests {
         );
         member.consumer.start(&[(name, 4)]);
         assert_eq!(member.read_to(7), [4, 5, 6, 7]);
+    }
+
+    /// Leaves on a thread of its own; whether it came to an end.
+    fn leaves(mut member: Member) -> bool {
+        let (left, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            member.consumer.leave();
+            let _ = left.send(());
+        });
+        wait.recv_timeout(Duration::from_secs(20)).is_ok()
+    }
+
+    /// Has the client call back until its context has noted something, which stays unread.
+    fn wait_notice(member: &Member) {
+        let client = member.consumer.client().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !client.context().has_notice() {
+            assert!(Instant::now() < deadline, "nothing is noted");
+            assert!(client.poll(Duration::from_millis(100)).is_none_or(|polled| polled.is_ok()));
+        }
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_an_assignment_comes_to_an_end() {
+        let member = Member::with_records(1);
+        wait_notice(&member);
+        assert!(leaves(member), "the client waits for an answer to what it asked before");
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_a_revoke_comes_to_an_end() {
+        let mut member = Member::with_records(1);
+        member.start_at(0);
+        member.consumer.client().unwrap().unsubscribe();
+        wait_notice(&member);
+        assert!(leaves(member), "the client waits for an answer to what it asked before");
     }
 
     #[test]
