@@ -54,7 +54,7 @@ pub enum Start {
     Earliest(i64),
     /// No commit, `start_from = "latest"` and a topic that the group had not begun: at the log's end when this member began.
     Latest(i64),
-    /// The commit is below the log's start: so many records were deleted unread.
+    /// The commit is below the log's start: so many records were deleted unread, those not counted that its map names finished.
     BelowStart {
         /// The log's start.
         at: i64,
@@ -79,7 +79,12 @@ impl Start {
                 (Class::Fresh, StartFrom::Latest, Some(end)) => Self::Latest(end.clamp(low, high.max(low))),
                 (Class::Fresh, StartFrom::Latest | StartFrom::Earliest, _) | (Class::Retry | Class::Replay, _, _) => Self::Earliest(low),
             },
-            Some((offset, _)) if *offset < low => Self::BelowStart { at: low, lost: low.abs_diff(*offset) },
+            Some((offset, metadata)) if *offset < low => {
+                let (mut tracker, _) = Tracker::resume(*offset, metadata);
+                // A map of another log says nothing; `Partition::begin` tells.
+                let _ = tracker.check_end(high);
+                Self::BelowStart { at: low, lost: tracker.unfinished_before(low) }
+            }
             Some((offset, _)) if *offset > high => Self::AboveEnd { at: low, repeats: high.abs_diff(low) },
             Some((offset, _)) => Self::Committed(*offset),
         }
@@ -361,6 +366,19 @@ mod tests {
                 "{committed:?} {latest:?} {class} {from:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_the_map_names_finished_below_the_logs_start_is_not_lost() {
+        let mut tracker = Tracker::start(4);
+        for offset in 4..12 {
+            let _ = tracker.received(offset, Fingerprint { timestamp: UnixMillis(offset), length: 1 });
+        }
+        [5, 6, 11].into_iter().for_each(|offset| tracker.finished(offset));
+        let CommitPoint { offset, metadata } = tracker.commit_point();
+        let start = |high| Start::decide(&assigned("t", Some((offset, &metadata)), None, 10, high), Class::Fresh, StartFrom::Earliest);
+        assert_eq!(start(90), Start::BelowStart { at: 10, lost: 4 }, "4, 7, 8 and 9");
+        assert_eq!(start(11), Start::BelowStart { at: 10, lost: 6 }, "the map is of another log");
     }
 
     #[test]

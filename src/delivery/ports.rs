@@ -156,9 +156,10 @@ pub enum SourceEvent {
     Revoking(Vec<TopicPartition>),
     /// These are gone already (session lost); [`Source::release`] must follow.
     Lost(Vec<TopicPartition>),
-    /// An asynchronous commit was answered; the points are as given to [`Source::commit`].
+    /// A commit that was not awaited was answered; the points are as given to [`Source::commit`].
     Committed(Result<(), CommitRefused>),
-    /// Offsets to read are no longer in the log (retention): the partitions as if newly assigned, to be started again.
+    /// Partitions are not read any more, because the offset to read next is not in the log (retention), or was not for a moment (an unclean
+    /// election): as if newly assigned, to be started again. The commit is that offset while the log does not have it, else the group's.
     OutOfRange(Vec<Assigned>),
     /// The client can do nothing any more.
     Fatal(String),
@@ -167,9 +168,10 @@ pub enum SourceEvent {
 /// Whether a commit is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitMode {
-    /// The answer arrives as [`SourceEvent::Committed`].
+    /// The answer arrives as [`SourceEvent::Committed`]; one at a time.
     Later,
-    /// The answer is the return value.
+    /// For the last one of partitions that go: the answer is the return value, within a few seconds. It is made after one under way, and
+    /// tried again while a rebalance refuses it.
     Await,
 }
 

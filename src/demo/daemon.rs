@@ -6,7 +6,6 @@ use crate::app::{self, RunError, Stop};
 use crate::config::{self, Environment, Settings};
 use crate::delivery::engine::Drained;
 use crate::egress;
-use crate::kafka::embedded::SESSION_TIMEOUT_MS;
 use anyhow::Context as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -109,7 +108,7 @@ impl Daemon {
     pub(super) fn start(directory: &Directory, cases: &[Case], brokers: &str, receiver: SocketAddr) -> anyhow::Result<Self> {
         let file = directory.path().join("callbackd.toml");
         let (metrics, admin) = (free_port()?, free_port()?);
-        fs::write(&file, scene::configuration(brokers, SESSION_TIMEOUT_MS, metrics, admin))?;
+        fs::write(&file, scene::configuration(brokers, metrics, admin))?;
         fs::write(directory.path().join("registry.toml"), scene::registry(cases, receiver))?;
         // Not the process's variables: they are for another daemon.
         let settings =

@@ -2,6 +2,7 @@
 
 use super::verify::SharedKey;
 use crate::domain::signature::shown_secret;
+use crate::kafka::embedded::GROUP_PROPERTIES;
 use bytes::Bytes;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -194,11 +195,12 @@ pub(super) fn event(n: u32, domain: &str, now: i64) -> Bytes {
 
 /// The daemon's configuration. The registry lies beside it. The embedded broker answers a fetch that finds nothing only when its wait is over,
 /// whatever comes meanwhile: so that wait is short.
-pub(super) fn configuration(brokers: &str, session_timeout_ms: &str, metrics: SocketAddr, admin: SocketAddr) -> String {
+pub(super) fn configuration(brokers: &str, metrics: SocketAddr, admin: SocketAddr) -> String {
+    let group = GROUP_PROPERTIES.map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).concat();
     let tiers = TIERS.map(|tier| format!("\"{tier}\"")).join(", ");
     format!(
         "[kafka]\nbrokers = [\"{brokers}\"]\ngroup = \"{GROUP}\"\nsource_topics = [\"{SOURCE}\"]\ntopic_prefix = \"{PREFIX}\"\n\n\
-         [kafka.properties]\n\"session.timeout.ms\" = \"{session_timeout_ms}\"\n\"heartbeat.interval.ms\" = \"500\"\n\"fetch.wait.max.ms\" = \"20\"\n\n\
+         [kafka.properties]\n{group}\"fetch.wait.max.ms\" = \"20\"\n\n\
          [registry]\nfile = \"registry.toml\"\n\n\
          [delivery]\ndelay_tiers = [{tiers}]\ndrain_timeout = \"10s\"\n\n\
          [egress]\nallow_networks = [\"127.0.0.0/8\"]\n\n\
@@ -302,7 +304,7 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let address: SocketAddr = "127.0.0.1:9".parse().unwrap();
         std::fs::write(dir.join("registry.toml"), registry(&cases(), address)).unwrap();
-        let text = configuration("127.0.0.1:9092", "4000", address, "127.0.0.1:8".parse().unwrap());
+        let text = configuration("127.0.0.1:9092", address, "127.0.0.1:8".parse().unwrap());
         let loaded = crate::config::parse(&dir.join("callbackd.toml"), &text, &crate::config::Environment::default()).unwrap();
         let found = crate::registry::load_file(&dir.join("registry.toml"), &crate::app::load_options(&loaded.settings));
         std::fs::remove_dir_all(&dir).unwrap();

@@ -126,7 +126,8 @@ impl ClientSettings {
         format!("{}.registry", self.prefix)
     }
 
-    /// A consumer of `class`, to be made with a context that handles rebalances.
+    /// A consumer of `class`, to be made with a context that handles rebalances. A broker that hangs, or a connection that was cut without a
+    /// word, is found out within `socket.timeout.ms`: librdkafka's minute is longer than commits may fail.
     #[must_use]
     pub fn consumer(&self, class: Class) -> ClientConfig {
         // Tiers are paused and resumed, which throws away what was prefetched: less of it there.
@@ -139,6 +140,7 @@ impl ClientSettings {
             &[
                 ("session.timeout.ms", "10000"),
                 ("heartbeat.interval.ms", "3000"),
+                ("socket.timeout.ms", "15000"),
                 ("queued.min.messages", prefetch),
                 ("queued.max.messages.kbytes", "16384"),
                 ("fetch.queue.backoff.ms", "10"),
@@ -206,7 +208,15 @@ impl ClientSettings {
     /// Our defaults and the operator's properties over them, but for those of the `foreign` kind of client.
     fn layered(&self, foreign: &[&str], defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        own(&mut config, &[("client.id", "callbackd"), ("log.connection.close", "false"), ("reconnect.backoff.max.ms", "2000")]);
+        own(
+            &mut config,
+            &[
+                ("client.id", "callbackd"),
+                ("log.connection.close", "false"),
+                ("reconnect.backoff.max.ms", "2000"),
+                ("socket.keepalive.enable", "true"),
+            ],
+        );
         own(&mut config, defaults);
         for (name, value) in self.properties.iter().filter(|(name, _)| !foreign.contains(&name.as_str())) {
             config.set(name.as_str(), value.as_str());
@@ -440,6 +450,9 @@ pub(crate) mod tests {
             (&consumer, "session.timeout.ms", "6000"),
             (&consumer, "heartbeat.interval.ms", "3000"),
             (&consumer, "client.id", "mine"),
+            (&consumer, "socket.timeout.ms", "15000"),
+            (&consumer, "socket.keepalive.enable", "true"),
+            (&outbox, "socket.keepalive.enable", "true"),
             (&outbox, "acks", "all"),
             (&outbox, "enable.idempotence", "true"),
             (&outbox, "message.timeout.ms", "0"),

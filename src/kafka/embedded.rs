@@ -2,7 +2,7 @@
 //! memory, keeps at most 5 MiB or 100,000 records a partition, and has no topic settings, compaction, TLS or administration.
 //!
 //! A thread owns the cluster, because its handle may not change threads. Its groups take session time-out − 1 s for a rebalance and never form
-//! with 3 s or less: give consumers `session.timeout.ms` 4000 (a test here measures 6000). Records have the producer's timestamp, which
+//! with 3 s or less: give consumers [`GROUP_PROPERTIES`] (a test here measures 6000). Records have the producer's timestamp, which
 //! serves as append time there (design §5).
 
 use rdkafka::mocking::MockCluster;
@@ -10,9 +10,12 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+#[cfg(test)]
+use std::time::Duration;
 
-/// `session.timeout.ms` for consumers of an embedded cluster: the smallest with which groups form, so the one that forms them soonest.
-pub const SESSION_TIMEOUT_MS: &str = "4000";
+/// For consumers of an embedded cluster: the smallest session time-out with which groups form, so the one that forms them soonest, and
+/// heartbeats so often that a busy machine does not make a member look dead.
+pub const GROUP_PROPERTIES: [(&str, &str); 2] = [("session.timeout.ms", "4000"), ("heartbeat.interval.ms", "500")];
 
 /// The embedded cluster could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +82,33 @@ impl EmbeddedCluster {
         self.fail(RDKafkaApiKey::InitProducerId, errors);
     }
 
+    /// Makes the next fetches fail, one for each of `errors`.
+    #[cfg(test)]
+    pub(crate) fn fail_fetches(&self, errors: Vec<RDKafkaRespErr>) {
+        self.fail(RDKafkaApiKey::Fetch, errors);
+    }
+
+    /// Makes the next commits fail, one for each of `errors`.
+    #[cfg(test)]
+    pub(crate) fn fail_commits(&self, errors: Vec<RDKafkaRespErr>) {
+        self.fail(RDKafkaApiKey::OffsetCommit, errors);
+    }
+
+    /// Answers each request so much later.
+    #[cfg(test)]
+    pub(crate) fn answer_after(&self, delay: Duration) {
+        self.order(move |cluster| cluster.broker_round_trip_time(1, delay).unwrap());
+    }
+
     fn fail(&self, request: RDKafkaApiKey, errors: Vec<RDKafkaRespErr>) {
+        self.order(move |cluster| cluster.request_errors(request, &errors));
+    }
+
+    /// Has the cluster's thread do this, and waits until it is done.
+    fn order(&self, work: impl FnOnce(&MockCluster<'static, DefaultProducerContext>) + Send + 'static) {
         let (done, wait) = mpsc::channel();
         let order: Order = Box::new(move |cluster| {
-            cluster.request_errors(request, &errors);
+            work(cluster);
             let _ = done.send(());
         });
         if self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok()) {
@@ -119,7 +145,7 @@ mod tests {
     use bytes::Bytes;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn what_is_produced_is_consumed_by_a_cooperative_group_with_headers_null_and_empty_kept_apart() {

@@ -6,6 +6,7 @@
 
 mod a_receiver_answers_badly;
 mod a_reload_under_load;
+mod a_revoke_without_an_answer;
 mod clock_jumps;
 mod descriptor_limit;
 mod disk_full_broker;

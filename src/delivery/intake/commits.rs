@@ -31,15 +31,15 @@ impl<S: Source, C: Clock> Thread<S, C> {
             return;
         }
         self.next_commit = now + COMMIT_INTERVAL;
+        if now >= self.next_export {
+            self.next_export = now + EXPORT_INTERVAL;
+            self.export();
+        }
         if self.pending.is_some() {
             self.commits_fail_since.get_or_insert(now);
             return;
         }
         let points = self.points(|_| true);
-        if now >= self.next_export {
-            self.next_export = now + EXPORT_INTERVAL;
-            self.export();
-        }
         if points.is_empty() {
             // What could not be committed has gone with its partitions: nothing fails any more.
             self.commits_fail_since = None;

@@ -40,8 +40,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
         info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
     }
 
-    /// Offsets to read are gone from the log. Where only its start moved up, the assignment goes on: what is in memory cannot be read
-    /// again. Where its end moved down it is another log, and the partition begins anew.
+    /// Offsets to read are, or were for a moment, not in the log. Where only its start moved up, the assignment goes on: what is in memory
+    /// cannot be read again. Where its end moved down it may be another log, and the partition begins anew.
     pub(super) fn go_on_after_a_gap(&mut self, assigned: Vec<Assigned>) {
         let mut starts = Vec::new();
         let mut anew = Vec::new();
@@ -55,6 +55,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 partition.skip_to(at);
                 starts.push((name, at));
             } else {
+                if matches!(start, Start::Committed(_)) {
+                    self.tell_uncommitted(|p| p.name == name);
+                }
                 anew.push(one);
             }
         }
@@ -103,12 +106,15 @@ impl<S: Source, C: Clock> Thread<S, C> {
             partition.assignment.advance(Phase::Fenced);
         }
         let points = self.points(leaving);
+        // It takes seconds where the broker hangs, and leaving may follow.
+        self.heartbeat.beat();
         if !points.is_empty()
             && let Err(refused) = self.source.commit(points, CommitMode::Await)
         {
             warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
             self.tell_uncommitted(leaving);
         }
+        self.heartbeat.beat();
         self.end(&names);
         self.source.release(&names);
         info!(class = %self.context.class, given = names.len(), held = self.partitions.len(), late, "partitions revoked");

@@ -50,9 +50,11 @@ struct Stage {
     commits: Vec<(String, i64)>,
     answers: Vec<Result<(), CommitRefused>>,
     accepts_commits: bool,
+    answers_commits: bool,
     engine: UnboundedReceiver<ToEngine>,
     intake: Sender<ToIntake>,
     handed: Vec<Ticket>,
+    metrics: Arc<Metrics>,
 }
 
 struct Script<F> {
@@ -66,7 +68,8 @@ impl<F: FnMut(&mut Stage) -> SourceEvent> Source for Script<F> {
     fn poll(&mut self, _: Duration, _: usize) -> SourceEvent {
         self.stage.now = self.clock.monotonic();
         self.polls += 1;
-        if self.polls.is_multiple_of(2)
+        if self.stage.answers_commits
+            && self.polls.is_multiple_of(2)
             && let Some(answer) = self.stage.answers.pop()
         {
             return SourceEvent::Committed(answer);
@@ -123,9 +126,11 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         commits: Vec::new(),
         answers: Vec::new(),
         accepts_commits: true,
+        answers_commits: true,
         engine,
         intake,
         handed: Vec::new(),
+        metrics: Metrics::new(&[], &["source".to_owned()]).unwrap(),
     };
     let context = Context {
         class,
@@ -133,7 +138,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         clock: clock.clone(),
         engine: engine_sender,
         inbox,
-        metrics: Metrics::new(&[], &["source".to_owned()]).unwrap(),
+        metrics: Arc::clone(&stage.metrics),
         health: Health::new(),
         positions: Positions::default(),
     };
@@ -206,6 +211,25 @@ fn while_commits_fail_nothing_is_taken_in_and_once_they_succeed_it_goes_on() {
 }
 
 #[test]
+fn while_a_commit_has_no_answer_it_is_still_told_how_much_is_unfinished() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        stage.answers_commits = false;
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", None, 0, 9)]),
+            20 => SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
+            60 => {
+                let told = stage.metrics.render();
+                assert!(told.contains("callbackd_unfinished_span{partition=\"0\",topic=\"source\"} 4\n"), "{told}");
+                end()
+            }
+            _ => SourceEvent::Nothing,
+        }
+    });
+}
+
+#[test]
 fn heads_of_long_tiers_never_keep_the_short_ones_from_being_read() {
     let long = ["callbackd.retry.6h", "callbackd.retry.1h", "callbackd.retry.10m", "callbackd.retry.1m"];
     let (mut step, mut next) = (0, [0_i64; 4]);
@@ -254,6 +278,37 @@ fn when_retention_overtakes_reading_what_is_in_memory_is_still_ours_and_not_comm
             }
             40 => {
                 assert_eq!(stage.commits.last(), Some(&("source".to_owned(), 5)));
+                end()
+            }
+            _ => SourceEvent::Nothing,
+        }
+    });
+}
+
+#[test]
+fn what_was_out_of_range_and_is_in_the_log_again_begins_anew_at_its_commit_and_what_is_repeated_is_told() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", Some(0), 0, 10), assigned("other", Some(0), 0, 10)]),
+            2 => SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
+            4 => {
+                stage.accepts_commits = false;
+                stage.intake.send(ToIntake::Returns(stage.handed[..2].iter().map(settled).collect())).unwrap();
+                SourceEvent::Nothing
+            }
+            10 => SourceEvent::OutOfRange(vec![assigned("source", Some(0), 0, 20)]),
+            11 => {
+                assert_eq!(stage.starts.last(), Some(&("source".to_owned(), 0)), "nothing above the commit is skipped");
+                assert!(stage.handed.iter().all(|t| t.assignment.phase() == Phase::Fenced));
+                let told = stage.metrics.render();
+                assert!(told.contains("callbackd_possible_repeats_total 2\n"), "{told}");
+                stage.accepts_commits = true;
+                SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect())
+            }
+            20 => {
+                assert_eq!(stage.handed.iter().map(|t| t.offset).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 1, 2, 3]);
                 end()
             }
             _ => SourceEvent::Nothing,

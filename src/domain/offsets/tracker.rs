@@ -112,6 +112,14 @@ impl Tracker {
         })
     }
 
+    /// How many offsets from the commit to `offset` a resumed map, still unread, does not name finished.
+    #[must_use]
+    pub fn unfinished_before(&self, offset: i64) -> u64 {
+        let finished = self.ahead.iter().flat_map(|ahead| &ahead.map.finished);
+        let before: u64 = finished.map(|range| range.start.abs_diff(range.end.min(offset).max(range.start))).sum();
+        self.position.abs_diff(offset).saturating_sub(before)
+    }
+
     /// A record was read. Records come in ascending order; offsets left out between two of them are finished (design §10).
     /// The error tells, once, that the rest of the resumed map was discarded.
     pub fn received(&mut self, offset: i64, print: Fingerprint) -> (Received, Option<MapError>) {

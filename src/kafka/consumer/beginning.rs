@@ -60,9 +60,10 @@ mod tests {
     use crate::delivery::settings::StartFrom;
     use crate::domain::class::Class;
     use crate::domain::offsets::CommitPoint;
-    use crate::kafka::client::{ClientSettings, tests::settings};
+    use crate::kafka::client::ClientSettings;
     use crate::kafka::consumer::Consumer;
-    use crate::kafka::embedded::{EmbeddedCluster, SESSION_TIMEOUT_MS};
+    use crate::kafka::consumer::tests::of_group;
+    use crate::kafka::embedded::EmbeddedCluster;
     use crate::metrics::{Health, Metrics};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
     use std::time::{Duration, Instant};
@@ -98,8 +99,7 @@ mod tests {
     #[test]
     fn the_commit_of_one_who_began_at_the_same_time_does_not_make_the_topic_old() {
         let cluster = EmbeddedCluster::start(&[(TOPIC, 2)]).unwrap();
-        let mut settings = settings(cluster.bootstrap_servers());
-        settings.properties.insert("session.timeout.ms".into(), SESSION_TIMEOUT_MS.into());
+        let settings = of_group(cluster.bootstrap_servers());
         produce(&settings, 3);
         let (mut first, mut second) = (member(&settings), member(&settings));
         produce(&settings, 2);
@@ -109,12 +109,7 @@ mod tests {
         // The first is a moment ahead and has committed its start when the second asks.
         first.start(&[(given[0].partition.clone(), 3)]);
         let point = CommitPoint { offset: 3, metadata: String::new() };
-        // In a rebalance a commit is refused, which means "not yet".
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while let Err(refused) = first.commit(vec![(given[0].partition.clone(), point.clone())], CommitMode::Await) {
-            assert!(Instant::now() < deadline, "{refused}");
-            let _ = first.poll(Duration::from_millis(50), 1);
-        }
+        assert_eq!(first.commit(vec![(given[0].partition.clone(), point)], CommitMode::Await), Ok(()));
         let given = assigned(&mut second);
         assert_eq!((given.len(), &given[0].committed, given[0].latest), (1, &None, Some(3)));
         // Who comes later finds the topic begun: a partition without a commit is read from its start.

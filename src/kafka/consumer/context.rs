@@ -1,6 +1,5 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
-use crate::delivery::ports::CommitRefused;
 use crate::kafka::client::log_line;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
@@ -25,8 +24,6 @@ pub(super) enum Notice {
         /// They are gone already.
         lost: bool,
     },
-    /// A commit was answered.
-    Committed(Result<(), CommitRefused>),
     /// The client reports trouble that it handles itself.
     Trouble(RDKafkaErrorCode),
 }
@@ -56,6 +53,12 @@ impl Context {
     /// The oldest notice.
     pub(super) fn next_notice(&self) -> Option<Notice> {
         self.notices().pop_front()
+    }
+
+    /// Whether there is one.
+    #[cfg(test)]
+    pub(super) fn has_notice(&self) -> bool {
+        !self.notices().is_empty()
     }
 
     /// Keeps an error that came in the middle of a batch for the next poll.
@@ -101,8 +104,9 @@ impl ConsumerContext for Context {
             self.notices().push_back(notice);
             return;
         }
+        // Each must be answered, or the client never closes; what is given while it leaves is taken over without a partition.
         let answered = match consumer.rebalance_protocol() {
-            _ if assign => Ok(()),
+            RebalanceProtocol::Cooperative if assign => consumer.incremental_assign(&TopicPartitionList::new()),
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
         };

@@ -5,7 +5,7 @@
 //!        ├─ rebalance: assign ─► resolving ────► Assigned (with commits and watermarks)   ─► start   (incremental assign)
 //!        ├─ rebalance: revoke ─────────────────► Revoking | Lost                           ─► release (incremental unassign)
 //!        ├─ commit answered ───────────────────► Committed
-//!        └─ error ─┬─ offset out of range ─────► OutOfRange                                ─► start   (unassign, assign)
+//!        └─ error ─┬─ offset out of range ─────► `stopped` finds which, OutOfRange         ─► start   (unassign, assign)
 //!                  ├─ fatal ───────────────────► Fatal
 //!                  └─ anything else: counted, the client tries again by itself
 //! ```
@@ -20,6 +20,7 @@ mod beginning;
 mod committer;
 mod context;
 mod denied;
+mod stopped;
 mod trouble;
 
 use super::client::{ClientError, ClientSettings, code_of, make};
@@ -31,7 +32,7 @@ use crate::domain::offsets::CommitPoint;
 use crate::domain::record::Record;
 use crate::metrics::{Health, KafkaErrorKind, Metrics};
 use beginning::Beginning;
-use committer::Committer;
+use committer::{Committer, commits_of};
 use context::{Context, Notice};
 use denied::Denied;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -41,6 +42,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stopped::Stopped;
 use trouble::kind_of;
 
 /// One question about commits or watermarks.
@@ -60,8 +62,8 @@ pub struct Consumer {
     started: HashMap<TopicPartition, i64>,
     /// Paused, and perhaps not ours any more: the client keeps a partition paused through unassigning and assigning.
     paused: HashSet<TopicPartition>,
-    /// Some partition's offset to read is not in the log and it is not known yet which: asked again then.
-    misplaced: Option<Instant>,
+    /// Some partition is not read any more and it is not known yet which.
+    stopped: Option<Stopped>,
     resolving: Vec<TopicPartition>,
     /// Source topics to be read from their ends, and how they were when this member began, once the broker has said.
     latest: Vec<String>,
@@ -110,7 +112,7 @@ impl Consumer {
             denied: Denied::new(settings.clone(), class, health),
             started: HashMap::new(),
             paused: HashSet::new(),
-            misplaced: None,
+            stopped: None,
             resolving: Vec::new(),
             latest,
             beginning: beginning.ok(),
@@ -124,6 +126,9 @@ impl Consumer {
     }
 
     fn next_notice(&mut self) -> Option<SourceEvent> {
+        if let Some(result) = self.committer.as_mut().and_then(Committer::answer) {
+            return Some(SourceEvent::Committed(result));
+        }
         if self.unanswered && Instant::now() >= self.ask_again_at {
             match self.resolve() {
                 Ok(assigned) => {
@@ -153,13 +158,32 @@ impl Consumer {
                     self.resolving.retain(|p| !partitions.contains(p));
                     Some(if lost { SourceEvent::Lost(partitions) } else { SourceEvent::Revoking(partitions) })
                 }
-                Notice::Committed(result) => Some(SourceEvent::Committed(result)),
                 Notice::Trouble(code) => {
                     self.denied.met(code);
                     self.metrics.kafka_error(kind_of(code));
                     continue;
                 }
             };
+        }
+    }
+
+    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close.
+    fn answer_the_rest(&mut self) {
+        if let Some(client) = self.client() {
+            client.context().close();
+        }
+        while let Some(notice) = self.client().and_then(|client| client.context().next_notice()) {
+            match notice {
+                Notice::Assign(_) => self.unanswered = true,
+                Notice::Revoke { partitions, .. } => {
+                    let partitions = self.interned(partitions);
+                    self.release(&partitions);
+                }
+                Notice::Trouble(_) => {}
+            }
+        }
+        if std::mem::take(&mut self.unanswered) {
+            self.start(&[]);
         }
     }
 
@@ -177,21 +201,12 @@ impl Consumer {
             Some(known) => known,
             unknown => unknown.insert(Beginning::look(client, &self.latest)?),
         };
-        let mut commits = HashMap::new();
-        {
-            let answered = client.committed_offsets(list_of(partitions), QUESTION)?;
-            for element in answered.elements() {
-                element.error()?;
-                if let Offset::Offset(offset) = element.offset() {
-                    commits.insert((element.topic().to_owned(), element.partition()), (offset, element.metadata().to_owned()));
-                }
-            }
-        }
+        let commits = commits_of(client, partitions, QUESTION)?;
         let mut assigned = Vec::with_capacity(partitions.len());
         for name in partitions {
             let (low, high) = client.fetch_watermarks(&name.topic, name.partition, QUESTION)?;
             assigned.push(Assigned {
-                committed: commits.get(&(name.topic.to_string(), name.partition)).cloned(),
+                committed: commits.get(name).cloned(),
                 latest: beginning.end_of(&name.topic, name.partition),
                 partition: name.clone(),
                 low,
@@ -207,31 +222,38 @@ impl Consumer {
             return Some(SourceEvent::Fatal(format!("{code:?}")));
         }
         if let KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) = error {
-            return self.out_of_range();
+            match &mut self.stopped {
+                Some(stopped) => stopped.count += 1,
+                None => self.stopped = Some(Stopped::one(RESOLVE_PAUSE)),
+            }
+            return None;
         }
         tracing::debug!(class = %self.class, cause = %code_of(error), "the Kafka client reports trouble and goes on by itself");
         None
     }
 
-    /// Partitions whose next offset to read is no longer in the log, as if newly assigned with that offset committed.
+    /// Partitions that are not read any more, as if newly assigned: with the next offset to read as their commit where the log does not
+    /// have it, else with the group's.
     fn out_of_range(&mut self) -> Option<SourceEvent> {
+        let mut stopped = self.stopped.take_if(|stopped| stopped.is_due())?;
         let positions: HashMap<TopicPartition, i64> = self.positions().into_iter().collect();
-        self.misplaced = None;
-        let client = self.client.as_deref()?;
-        let mut assigned = Vec::new();
-        for (name, start) in &self.started {
-            let Ok((low, high)) = client.fetch_watermarks(&name.topic, name.partition, QUESTION) else {
-                // The client does not read on by itself: whoever it is, it must be found.
-                self.misplaced = Some(Instant::now() + RESOLVE_PAUSE);
-                continue;
-            };
-            let next = positions.get(name).copied().unwrap_or(*start);
-            if next < low || next > high {
-                let committed = Some((next, String::new()));
-                assigned.push(Assigned { partition: name.clone(), committed, latest: None, low, high });
+        let next = |(name, start): (&TopicPartition, &i64)| (name.clone(), positions.get(name).copied().unwrap_or(*start));
+        let nexts: HashMap<TopicPartition, i64> = self.started.iter().map(next).collect();
+        // A commit on its way would be overtaken by the look at the commits, and later ones would go back behind it.
+        let commits_rest = self.committer.as_ref().is_some_and(|committer| !committer.is_busy());
+        let found = stopped.find(self.client.as_deref()?, &nexts, self.beginning.as_ref(), commits_rest, Instant::now() + QUESTION);
+        match found {
+            Ok(Some(assigned)) => return (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(class = %self.class, cause = %code_of(&error), "a partition is not read any more, and commits or watermarks that show which cannot be read yet, asking again");
+                self.count(&error);
             }
         }
-        (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned))
+        // The client does not read on by itself: whoever it is, it must be found.
+        stopped.later(RESOLVE_PAUSE);
+        self.stopped = Some(stopped);
+        None
     }
 
     fn count(&mut self, error: &KafkaError) {
@@ -311,9 +333,7 @@ impl Source for Consumer {
             {
                 return event;
             }
-            if self.misplaced.is_some_and(|at| Instant::now() >= at)
-                && let Some(event) = self.out_of_range()
-            {
+            if let Some(event) = self.out_of_range() {
                 return event;
             }
             let left = whole_millis(deadline.saturating_duration_since(Instant::now()));
@@ -372,12 +392,12 @@ impl Source for Consumer {
     }
 
     fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused> {
-        let (Some(client), Some(committer)) = (self.client(), &self.committer) else {
+        let Some(committer) = &mut self.committer else {
             return Err(CommitRefused("the consumer has left".to_owned()));
         };
         match mode {
             CommitMode::Later => committer.commit(points),
-            CommitMode::Await => committer::commit(client, &points),
+            CommitMode::Await => committer.commit_last(&points),
         }
     }
 
@@ -411,8 +431,8 @@ impl Source for Consumer {
     }
 
     fn leave(&mut self) {
+        self.answer_the_rest();
         if let Some(client) = self.client.take() {
-            client.context().close();
             if let Some(committer) = self.committer.take() {
                 committer.end();
             }
@@ -430,8 +450,167 @@ impl Drop for Consumer {
 
 #[cfg(test)]
 mod tests {
-    use super::whole_millis;
-    use std::time::Duration;
+    use super::*;
+    use crate::kafka::client::PlainContext;
+    use crate::kafka::client::tests::settings;
+    use crate::kafka::embedded::{EmbeddedCluster, GROUP_PROPERTIES};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE as OUT_OF_RANGE;
+
+    pub(super) const TOPIC: &str = "recording.completed";
+
+    /// Settings for members of a group on an embedded cluster.
+    pub(super) fn of_group(brokers: &str) -> ClientSettings {
+        let mut settings = settings(brokers);
+        settings.properties.extend(GROUP_PROPERTIES.map(|(name, value)| (name.into(), value.into())));
+        settings
+    }
+
+    /// The only member of its group, on a cluster of its own with one partition.
+    pub(super) struct Member {
+        pub(super) cluster: EmbeddedCluster,
+        pub(super) settings: ClientSettings,
+        pub(super) consumer: Consumer,
+    }
+
+    impl Member {
+        pub(super) fn with_records(records: usize) -> Self {
+            let cluster = EmbeddedCluster::start(&[(TOPIC, 1)]).unwrap();
+            let settings = of_group(cluster.bootstrap_servers());
+            produce(&settings, records);
+            let metrics = Metrics::new(&[], &[]).unwrap();
+            let consumer = Consumer::subscribe(&settings, Class::Fresh, StartFrom::Earliest, metrics, Health::new()).unwrap();
+            Self { cluster, settings, consumer }
+        }
+
+        /// The next event that is one.
+        pub(super) fn event(&mut self) -> SourceEvent {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                assert!(Instant::now() < deadline, "nothing happens");
+                let event = self.consumer.poll(Duration::from_millis(100), 100);
+                let joined = matches!(&event, SourceEvent::Assigned(given) if given.is_empty());
+                if !joined && !matches!(event, SourceEvent::Nothing) {
+                    return event;
+                }
+            }
+        }
+
+        /// Takes over its partition.
+        pub(super) fn start_at(&mut self, offset: i64) -> TopicPartition {
+            let SourceEvent::Assigned(given) = self.event() else { panic!("the partition is not given") };
+            self.consumer.start(&[(given[0].partition.clone(), offset)]);
+            given[0].partition.clone()
+        }
+
+        /// Offsets of the records up to `last`.
+        fn read_to(&mut self, last: i64) -> Vec<i64> {
+            let mut read = Vec::new();
+            while read.last() != Some(&last) {
+                let SourceEvent::Batch(records) = self.event() else { panic!("no records") };
+                read.extend(records.iter().map(|r| r.position.offset));
+            }
+            read
+        }
+
+        /// The answer to the commit under way, whatever becomes of the membership meanwhile.
+        pub(super) fn answer(&mut self) -> Result<(), CommitRefused> {
+            loop {
+                match self.event() {
+                    SourceEvent::Committed(answer) => return answer,
+                    SourceEvent::Lost(names) | SourceEvent::Revoking(names) => self.consumer.release(&names),
+                    SourceEvent::Assigned(_) | SourceEvent::Batch(_) | SourceEvent::Nothing => {}
+                    event @ (SourceEvent::OutOfRange(_) | SourceEvent::Fatal(_)) => panic!("{event:?}"),
+                }
+            }
+        }
+
+        /// The group's commit of the partition.
+        pub(super) fn committed(&self, topic: &str) -> i64 {
+            let observer: BaseConsumer<PlainContext> = make(&self.settings.consumer(Class::Fresh), PlainContext::default()).unwrap();
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(topic, 0);
+            let answered = observer.committed_offsets(asked, Duration::from_secs(10)).unwrap();
+            answered.elements()[0].offset().to_raw().unwrap()
+        }
+    }
+
+    fn produce(settings: &ClientSettings, records: usize) {
+        let producer: BaseProducer = settings.outbox().create().unwrap();
+        for _ in 0..records {
+            producer.send(BaseRecord::<(), str>::to(TOPIC).partition(0).payload("v")).map_err(|(e, _)| e).unwrap();
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn an_offset_that_was_out_of_range_for_a_moment_does_not_stop_its_partition_for_ever() {
+        let mut member = Member::with_records(6);
+        let name = member.start_at(0);
+        assert_eq!(member.read_to(5), [0, 1, 2, 3, 4, 5]);
+        let point = CommitPoint { offset: 4, metadata: String::new() };
+        assert_eq!(member.consumer.commit(vec![(name.clone(), point)], CommitMode::Await), Ok(()));
+        // By the time the watermarks are asked the offset is in the log.
+        member.cluster.fail_fetches(vec![OUT_OF_RANGE]);
+        produce(&member.settings, 2);
+        let SourceEvent::OutOfRange(again) = member.event() else { panic!("the partition is not read any more, and nobody says so") };
+        let committed = Some((4, String::new()));
+        assert_eq!(
+            again,
+            [Assigned { partition: name.clone(), committed, latest: None, low: 0, high: 8 }],
+            "from its commit, with its map"
+        );
+        member.consumer.start(&[(name, 4)]);
+        assert_eq!(member.read_to(7), [4, 5, 6, 7]);
+    }
+
+    /// Leaves on a thread of its own; whether it came to an end.
+    fn leaves(mut member: Member) -> bool {
+        let (left, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            member.consumer.leave();
+            let _ = left.send(());
+        });
+        wait.recv_timeout(Duration::from_secs(20)).is_ok()
+    }
+
+    /// Has the client call back until its context has noted something, which stays unread.
+    fn wait_notice(member: &Member) {
+        let client = member.consumer.client().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !client.context().has_notice() {
+            assert!(Instant::now() < deadline, "nothing is noted");
+            assert!(client.poll(Duration::from_millis(100)).is_none_or(|polled| polled.is_ok()));
+        }
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_an_assignment_comes_to_an_end() {
+        let member = Member::with_records(1);
+        wait_notice(&member);
+        assert!(leaves(member), "the client waits for an answer to what it asked before");
+    }
+
+    #[test]
+    fn who_leaves_in_the_middle_of_a_revoke_comes_to_an_end() {
+        let mut member = Member::with_records(1);
+        member.start_at(0);
+        member.consumer.client().unwrap().unsubscribe();
+        wait_notice(&member);
+        assert!(leaves(member), "the client waits for an answer to what it asked before");
+    }
+
+    #[test]
+    fn an_assignment_that_is_only_served_while_leaving_is_answered_too() {
+        let member = Member::with_records(1);
+        let client = member.consumer.client().unwrap();
+        client.context().close();
+        let asked = Instant::now();
+        // Returns early once the callback has run, for there is nothing else that could come.
+        assert!(client.poll(Duration::from_secs(20)).is_none_or(|polled| polled.is_ok()));
+        assert!(asked.elapsed() < Duration::from_secs(20), "the group never formed");
+        assert!(leaves(member), "the client waits for an answer to what it asked before");
+    }
 
     #[test]
     fn a_wait_is_rounded_up_to_whole_milliseconds() {
