@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// Heads of a tier's partition held in memory before it rests (design §9, K).
 pub const MAX_HEADS: usize = 64;
+/// When the commits of a partition have failed for so long, nothing more of it is taken in until one is accepted (design §10).
+pub const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Room for heads: they are not charged to the class's budget, which is for what the engine works on. A partition rests once it holds as
 /// much as it may, and it may always hold one.
@@ -131,6 +133,8 @@ pub struct Partition {
     uncommitted: u64,
     offered: u64,
     stopped: Option<Refused>,
+    /// No commit of it was accepted since.
+    commits_fail_since: Option<Duration>,
     paused: bool,
 }
 
@@ -169,6 +173,7 @@ impl Partition {
                 uncommitted: 0,
                 offered: 0,
                 stopped: None,
+                commits_fail_since: None,
                 paused: false,
             },
             fault,
@@ -249,7 +254,19 @@ impl Partition {
     /// The broker accepted the last [`Self::commit_point`].
     pub fn committed(&mut self, point: &CommitPoint) {
         self.uncommitted -= std::mem::take(&mut self.offered);
+        self.commits_fail_since = None;
         self.tracker.committed(point);
+    }
+
+    /// A commit of it was refused, or there is no answer to one.
+    pub fn commit_fails(&mut self, now: Duration) {
+        self.commits_fail_since.get_or_insert(now);
+    }
+
+    /// Whether its commits have failed for [`COMMIT_PATIENCE`].
+    #[must_use]
+    pub fn lacks_commits(&self, now: Duration) -> bool {
+        self.commits_fail_since.is_some_and(|since| now.saturating_sub(since) >= COMMIT_PATIENCE)
     }
 
     /// Records settled that no accepted commit covers.
@@ -303,8 +320,9 @@ impl Partition {
 
     /// Whether it should rest (its own reasons or the class's), and whether that is a change to tell the source.
     #[must_use]
-    pub fn rest(&mut self, class_rests: bool) -> Option<bool> {
-        let rest = class_rests || self.rests_for_heads || self.stopped.is_some() || self.tracker.must_rest();
+    pub fn rest(&mut self, class_rests: bool, now: Duration) -> Option<bool> {
+        let own = self.rests_for_heads || self.stopped.is_some() || self.tracker.must_rest() || self.lacks_commits(now);
+        let rest = class_rests || own;
         let change = rest != self.paused;
         self.paused = rest;
         change.then_some(rest)
@@ -321,6 +339,7 @@ mod tests {
     use super::*;
     use crate::domain::record::Position;
 
+    const NOW: Duration = Duration::from_secs(100);
     const ROOM: HeadRoom = HeadRoom { records: MAX_HEADS, bytes: 1 << 20 };
 
     fn assigned(topic: &str, committed: Option<(i64, &str)>, latest: Option<i64>, low: i64, high: i64) -> Assigned {
@@ -399,14 +418,14 @@ mod tests {
         let topic = "callbackd.retry.1s";
         let (mut partition, _) = Partition::begin(&assigned(topic, None, None, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
         for offset in 0..64 {
-            assert_eq!(partition.rest(false), None);
+            assert_eq!(partition.rest(false, NOW), None);
             let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000), ROOM);
         }
-        assert_eq!(partition.rest(false), Some(true));
+        assert_eq!(partition.rest(false, NOW), Some(true));
         assert!(partition.release(UnixMillis(1_999)).is_none());
-        assert_eq!(partition.rest(false), None);
+        assert_eq!(partition.rest(false, NOW), None);
         assert!(partition.release(UnixMillis(2_000)).is_some());
-        assert_eq!(partition.rest(false), Some(false));
+        assert_eq!(partition.rest(false, NOW), Some(false));
     }
 
     #[test]
@@ -443,6 +462,6 @@ mod tests {
         assert!(matches!(partition.take(record("t", 3, 0), UnixMillis(0), ROOM).0, Taken::Dropped));
         partition.seen(4);
         assert_eq!(partition.tracker.commit_point().offset, 1);
-        assert_eq!((partition.rest(false), partition.handed()), (Some(true), 0));
+        assert_eq!((partition.rest(false, NOW), partition.handed()), (Some(true), 0));
     }
 }

@@ -140,8 +140,21 @@ pub struct Assigned {
 
 /// A commit that was not accepted. In a rebalance that means "not yet".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("commit not accepted: {0}")]
-pub struct CommitRefused(pub String);
+#[error("commit not accepted: {cause}")]
+pub struct CommitRefused {
+    /// Why.
+    pub cause: String,
+    /// Partitions whose points were accepted all the same: a topic's own fault (deleted, a right taken away) is no other's.
+    pub accepted: Vec<TopicPartition>,
+}
+
+impl CommitRefused {
+    /// Nothing was accepted.
+    #[must_use]
+    pub fn whole(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), accepted: Vec::new() }
+    }
+}
 
 /// What a source tells.
 #[derive(Debug)]

@@ -36,41 +36,59 @@ impl<S: Source, C: Clock> Thread<S, C> {
             self.export();
         }
         if self.pending.is_some() {
-            self.commits_fail_since.get_or_insert(now);
+            // Whatever else waits for the answer has no commit either.
+            self.partitions.iter_mut().filter(|p| p.tracker.is_dirty()).for_each(|p| p.commit_fails(now));
             return;
         }
         let points = self.points(|_| true);
         if points.is_empty() {
-            // What could not be committed has gone with its partitions: nothing fails any more.
-            self.commits_fail_since = None;
             self.context.metrics.committed_at(self.context.class, self.context.clock.now());
             return;
         }
         match self.source.commit(points.clone(), CommitMode::Later) {
             Ok(()) => self.pending = Some(points),
-            Err(refused) => self.commit_failed(&refused),
+            Err(refused) => self.answered(&points, Err(&refused)),
         }
     }
 
-    pub(super) fn commit_failed(&mut self, refused: &CommitRefused) {
-        debug!(class = %self.context.class, cause = %refused, "commit not accepted, it is tried again");
-        self.context.metrics.kafka_error(KafkaErrorKind::Commit);
-        self.commits_fail_since.get_or_insert(self.context.clock.monotonic());
+    pub(super) fn on_committed(&mut self, result: &Result<(), CommitRefused>) {
+        let Some(points) = self.pending.take() else { return };
+        self.answered(&points, result.as_ref().copied());
     }
 
-    pub(super) fn on_committed(&mut self, result: Result<(), CommitRefused>) {
-        let Some(points) = self.pending.take() else { return };
+    /// What the broker said to these points.
+    fn answered(&mut self, points: &[(TopicPartition, CommitPoint)], result: Result<(), &CommitRefused>) {
         match result {
-            Ok(()) => {
-                self.commits_fail_since = None;
-                self.context.metrics.committed_at(self.context.class, self.context.clock.now());
-                for (name, point) in &points {
-                    if let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) {
-                        partition.committed(point);
-                    }
-                }
+            Ok(()) => self.context.metrics.committed_at(self.context.class, self.context.clock.now()),
+            Err(refused) => {
+                debug!(class = %self.context.class, cause = %refused, "commit not accepted, it is tried again");
+                self.context.metrics.kafka_error(KafkaErrorKind::Commit);
             }
-            Err(refused) => self.commit_failed(&refused),
+        }
+        let now = self.context.clock.monotonic();
+        for (name, point) in points {
+            let Some(partition) = self.partitions.iter_mut().find(|p| p.name == *name) else { continue };
+            match result {
+                Err(refused) if !refused.accepted.contains(name) => partition.commit_fails(now),
+                Ok(()) | Err(_) => partition.committed(point),
+            }
+        }
+    }
+
+    /// The last commit of partitions that go. What of them was settled and stays uncommitted may be repeated, and is told.
+    pub(super) fn commit_last(&mut self, which: impl Fn(&Partition) -> bool) {
+        let points = self.points(&which);
+        if points.is_empty() {
+            return;
+        }
+        // It takes seconds where the broker hangs.
+        self.heartbeat.beat();
+        let result = self.source.commit(points.clone(), CommitMode::Await);
+        self.heartbeat.beat();
+        if let Err(refused) = &result {
+            warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
+            self.answered(&points, Err(refused));
+            self.tell_uncommitted(which);
         }
     }
 
@@ -97,13 +115,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
     /// Commits what is finished and leaves the group.
     pub(super) fn leave(&mut self) -> Ended {
         self.draining = true;
-        let points = self.points(|_| true);
-        if !points.is_empty()
-            && let Err(refused) = self.source.commit(points, CommitMode::Await)
-        {
-            warn!(class = %self.context.class, cause = %refused, "the final commit was not accepted: repeats are possible");
-            self.tell_uncommitted(|_| true);
-        }
+        self.commit_last(|_| true);
         let names: Vec<TopicPartition> = self.partitions.iter().map(|p| p.name.clone()).collect();
         self.end(&names);
         self.source.leave();

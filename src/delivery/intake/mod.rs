@@ -2,8 +2,8 @@
 //! budget, hands records to the engine in batches, and commits.
 //!
 //! One turn: returns are taken, due heads released, a commit sent when it is time; then it says what it waits for. While the budget is full,
-//! or the clock is not sane, or commits have failed for [`COMMIT_PATIENCE`], nothing is taken in: for a short while by not polling (what is
-//! prefetched stays), after [`LONG_STALL`] by pausing.
+//! or the clock is not sane, nothing is taken in: for a short while by not polling (what is prefetched stays), after [`LONG_STALL`] by
+//! pausing. A partition with a reason of its own (its commits fail, its map is long, too many heads, stopped) is paused alone.
 //!
 //! ```text
 //!             ┌──────────── Revoking told ────────────┐
@@ -26,7 +26,7 @@ mod rebalance;
 use super::budget::Budget;
 use super::handover::{Intake, Return, Returned, ToEngine, ToIntake};
 use super::mutant::{self, Mutant};
-use super::partition::{HeadRoom, Partition, Taken};
+use super::partition::{COMMIT_PATIENCE, HeadRoom, Partition, Taken};
 use super::ports::{Clock, Source, SourceEvent, TopicPartition};
 use super::settings::Settings;
 use crate::domain::class::Class;
@@ -53,8 +53,6 @@ const POLL: Duration = Duration::from_millis(100);
 const STRETCH: Duration = Duration::from_millis(250);
 /// A stall longer than this pauses instead.
 const LONG_STALL: Duration = Duration::from_secs(5);
-/// When commits have failed for so long, nothing more is taken in until one is accepted (design §10).
-const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The next offset to commit of each partition, for those who watch lag: written by the intake threads.
 pub type Positions = Arc<Mutex<HashMap<TopicPartition, i64>>>;
@@ -158,7 +156,7 @@ pub(super) struct Thread<S, C> {
     next_export: Duration,
     /// The commit under way.
     pending: Option<Vec<(TopicPartition, CommitPoint)>>,
-    commits_fail_since: Option<Duration>,
+    /// Some partition rests because its commits fail, and that was said.
     commit_stall_said: bool,
     stalled_since: Option<Duration>,
     last_poll: Duration,
@@ -192,7 +190,6 @@ impl<S: Source, C: Clock> Thread<S, C> {
             next_commit: now + COMMIT_INTERVAL,
             next_export: now,
             pending: None,
-            commits_fail_since: None,
             commit_stall_said: false,
             stalled_since: None,
             last_poll: now,
@@ -270,14 +267,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
 
     fn is_stalled(&mut self) -> bool {
         let now = self.context.clock.monotonic();
-        let commits_fail = self.commits_fail_since.is_some_and(|since| now.saturating_sub(since) >= COMMIT_PATIENCE);
         let paused = self.stalled_since.is_some_and(|since| now.saturating_sub(since) >= LONG_STALL);
-        if commits_fail && !self.commit_stall_said {
-            error!(class = %self.context.class, "no commit was accepted for {} s: nothing more is taken in until one is", COMMIT_PATIENCE.as_secs());
-        }
-        self.commit_stall_said = commits_fail;
         let full = if paused { !self.budget.half_free() } else { self.budget.room() == 0 };
-        let stalled = self.draining || self.resting || full || commits_fail || !self.context.clock.is_sane();
+        let stalled = self.draining || self.resting || full || !self.context.clock.is_sane();
         if stalled {
             self.stalled_since.get_or_insert(now);
         } else {
@@ -291,12 +283,18 @@ impl<S: Source, C: Clock> Thread<S, C> {
         let long = stalled && self.stalled_since.is_some_and(|since| now.saturating_sub(since) >= LONG_STALL);
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
         for partition in &mut self.partitions {
-            match partition.rest(long || self.draining) {
+            match partition.rest(long || self.draining, now) {
                 Some(true) => pause.push(partition.name.clone()),
                 Some(false) => resume.push(partition.name.clone()),
                 None => {}
             }
         }
+        let lack_commits = self.partitions.iter().filter(|p| p.lacks_commits(now)).count();
+        if lack_commits > 0 && !self.commit_stall_said {
+            let patience = COMMIT_PATIENCE.as_secs();
+            error!(class = %self.context.class, partitions = lack_commits, "no commit was accepted for {patience} s: nothing more is taken in until one is");
+        }
+        self.commit_stall_said = lack_commits > 0;
         if !pause.is_empty() {
             self.source.pause(&pause);
         }
@@ -371,7 +369,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.last_poll = self.context.clock.monotonic();
         match (&self.state, event) {
             (_, SourceEvent::Nothing) => {}
-            (_, SourceEvent::Committed(result)) => self.on_committed(result),
+            (_, SourceEvent::Committed(result)) => self.on_committed(&result),
             (_, SourceEvent::Fatal(cause)) => {
                 self.context.metrics.kafka_error(KafkaErrorKind::Fatal);
                 return Some(Ended::Fatal(cause));
@@ -442,7 +440,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    fn say_map_fault(metrics: &Metrics, partition: &Partition, fault: &MapError) {
+    fn say_map_fault(metrics: &Metrics, partition: &mut Partition, fault: &MapError) {
         error!(
             topic = %partition.name.topic,
             partition = partition.name.partition,
@@ -450,6 +448,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             "the committed map of unfinished offsets was discarded: what it named finished is delivered again, with the same ids"
         );
         metrics.kafka_error(KafkaErrorKind::OffsetReset);
+        metrics.possible_repeat(partition.tracker.take_discarded());
     }
 
     fn release_heads(&mut self) {

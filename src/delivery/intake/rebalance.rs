@@ -3,10 +3,10 @@
 use super::{State, Thread};
 use crate::delivery::handover::{Phase, ToEngine};
 use crate::delivery::partition::{Partition, Start};
-use crate::delivery::ports::{Assigned, Clock, CommitMode, Source, TopicPartition};
+use crate::delivery::ports::{Assigned, Clock, Source, TopicPartition};
 use std::sync::PoisonError;
 use std::time::Duration;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 impl<S: Source, C: Clock> Thread<S, C> {
     pub(super) fn begin(&mut self, assigned: &[Assigned]) {
@@ -28,9 +28,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
                     self.context.metrics.possible_repeat(repeats);
                 }
             }
-            let (partition, fault) = Partition::begin(one, self.context.class, start, &self.context.settings.prefix);
+            let (mut partition, fault) = Partition::begin(one, self.context.class, start, &self.context.settings.prefix);
             if let Some(fault) = fault {
-                Self::say_map_fault(&self.context.metrics, &partition, &fault);
+                Self::say_map_fault(&self.context.metrics, &mut partition, &fault);
             }
             starts.push((name.clone(), start.at()));
             self.partitions.push(partition);
@@ -105,16 +105,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         for partition in self.partitions.iter().filter(|p| leaving(p)) {
             partition.assignment.advance(Phase::Fenced);
         }
-        let points = self.points(leaving);
-        // It takes seconds where the broker hangs, and leaving may follow.
-        self.heartbeat.beat();
-        if !points.is_empty()
-            && let Err(refused) = self.source.commit(points, CommitMode::Await)
-        {
-            warn!(class = %self.context.class, cause = %refused, "the final commit of revoked partitions was not accepted: repeats are possible");
-            self.tell_uncommitted(leaving);
-        }
-        self.heartbeat.beat();
+        self.commit_last(leaving);
         self.end(&names);
         self.source.release(&names);
         info!(class = %self.context.class, given = names.len(), held = self.partitions.len(), late, "partitions revoked");

@@ -50,6 +50,7 @@ struct Stage {
     commits: Vec<(String, i64)>,
     answers: Vec<Result<(), CommitRefused>>,
     accepts_commits: bool,
+    refuses_topic: Option<&'static str>,
     answers_commits: bool,
     engine: UnboundedReceiver<ToEngine>,
     intake: Sender<ToIntake>,
@@ -89,10 +90,11 @@ impl<F: FnMut(&mut Stage) -> SourceEvent> Source for Script<F> {
     }
     fn release(&mut self, _: &[TopicPartition]) {}
     fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused> {
-        let answer = if self.stage.accepts_commits { Ok(()) } else { Err(CommitRefused("away".into())) };
-        if answer.is_ok() {
-            self.stage.commits.extend(points.into_iter().map(|(name, point)| (name.topic.to_string(), point.offset)));
-        }
+        let refuses = |topic: &str| !self.stage.accepts_commits || self.stage.refuses_topic == Some(topic);
+        let (refused, accepted): (Vec<_>, Vec<_>) = points.into_iter().partition(|(name, _)| refuses(&name.topic));
+        self.stage.commits.extend(accepted.iter().map(|(name, point)| (name.topic.to_string(), point.offset)));
+        let accepted = accepted.into_iter().map(|(name, _)| name).collect();
+        let answer = if refused.is_empty() { Ok(()) } else { Err(CommitRefused { cause: "away".into(), accepted }) };
         match mode {
             CommitMode::Later => {
                 self.stage.answers.push(answer);
@@ -126,6 +128,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         commits: Vec::new(),
         answers: Vec::new(),
         accepts_commits: true,
+        refuses_topic: None,
         answers_commits: true,
         engine,
         intake,
@@ -207,6 +210,28 @@ fn while_commits_fail_nothing_is_taken_in_and_once_they_succeed_it_goes_on() {
             }
             _ => SourceEvent::Nothing,
         }
+    });
+}
+
+#[test]
+fn a_topic_whose_commits_are_refused_rests_and_no_other_does() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        stage.refuses_topic = (stage.now < secs(25)).then_some("source");
+        let rests = |topic: &str| stage.paused.iter().any(|(paused, _)| paused == topic);
+        match step {
+            1 => return SourceEvent::Assigned(vec![assigned("source", None, 0, 0), assigned("other", None, 7, 7)]),
+            _ if stage.now < secs(9) => assert!(!rests("source"), "a refusal may pass"),
+            _ if stage.now > secs(12) && stage.now < secs(24) => assert!(rests("source") && !rests("other")),
+            _ if stage.now > secs(30) => {
+                assert!(!rests("source"), "accepted, and it still does not read");
+                assert_eq!(stage.commits, [("other".to_owned(), 7), ("source".to_owned(), 0)], "each once, the other topic's at once");
+                return end();
+            }
+            _ => {}
+        }
+        SourceEvent::Nothing
     });
 }
 

@@ -62,6 +62,8 @@ pub struct Tracker {
     ahead: Option<Ahead>,
     /// A map that `seen` had to discard; told by the next `received`.
     untold: Option<MapError>,
+    /// Finished offsets of a discarded map that were still to be read.
+    discarded: u64,
     /// What the broker accepted last.
     accepted: Option<CommitPoint>,
     /// Whether anything happened since the last accepted commit point was made.
@@ -80,6 +82,7 @@ impl Tracker {
             top: None,
             ahead: None,
             untold: None,
+            discarded: 0,
             accepted: None,
             touched: true,
         }
@@ -107,7 +110,7 @@ impl Tracker {
     pub fn check_end(&mut self, log_end: i64) -> Option<MapError> {
         let last = self.ahead.as_ref()?.map.last.offset;
         (last >= log_end).then(|| {
-            self.discard();
+            self.discard(self.position);
             MapError::BeyondEnd { last, log_end }
         })
     }
@@ -118,6 +121,12 @@ impl Tracker {
         let finished = self.ahead.iter().flat_map(|ahead| &ahead.map.finished);
         let before: u64 = finished.map(|range| range.start.abs_diff(range.end.min(offset).max(range.start))).sum();
         self.position.abs_diff(offset).saturating_sub(before)
+    }
+
+    /// How many offsets that come again were named finished by maps discarded since the last call. A map that could not be read says nothing,
+    /// and counts nothing.
+    pub const fn take_discarded(&mut self) -> u64 {
+        std::mem::replace(&mut self.discarded, 0)
     }
 
     /// A record was read. Records come in ascending order; offsets left out between two of them are finished (design §10).
@@ -139,7 +148,7 @@ impl Tracker {
             self.unfinished += 1;
         }
         if error.is_some() {
-            self.discard();
+            self.discard(offset);
         } else if self.ahead.as_ref().is_some_and(|ahead| ahead.map.last.offset < self.next) {
             self.ahead = None;
         }
@@ -195,7 +204,7 @@ impl Tracker {
             let missed = if *vouched { map.last.offset } else { map.first.offset };
             if missed < position {
                 self.untold = Some(MapError::Mismatch { offset: missed });
-                self.discard();
+                self.discard(position);
             }
         }
     }
@@ -331,9 +340,12 @@ impl Tracker {
         self.window.binary_search_by_key(&offset, |entry| entry.offset).ok()
     }
 
-    /// Forgets the rest of the resumed map.
-    fn discard(&mut self) {
-        self.ahead = None;
+    /// Forgets the rest of the resumed map. What it named finished comes again from `from` on.
+    fn discard(&mut self, from: i64) {
+        if let Some(ahead) = self.ahead.take() {
+            let unread = ahead.map.finished.iter().map(|range| range.start.max(from)..range.end);
+            self.discarded += unread.filter(|range| !range.is_empty()).map(|range| range.start.abs_diff(range.end)).sum::<u64>();
+        }
         self.touched = true;
         self.tidy();
     }
@@ -393,6 +405,23 @@ mod tests {
         let (tracker, error) = Tracker::resume(point.offset, &point.metadata);
         assert_eq!(error, None);
         tracker
+    }
+
+    #[test]
+    fn what_a_discarded_map_named_finished_and_comes_again_is_counted_once() {
+        let mut before = Tracker::start(0);
+        assert_eq!(read(&mut before, 0..12).len(), 12);
+        finish(&mut before, [2, 3, 7, 8, 9]);
+        let mut cut = crash(&before);
+        assert!(cut.check_end(9).is_some());
+        assert_eq!((cut.take_discarded(), cut.take_discarded()), (5, 0));
+        let mut other = crash(&before);
+        assert_eq!(read(&mut other, 0..8), [0, 1, 4, 5, 6]);
+        assert!(other.received(9, print(8)).1.is_some(), "another record than the map's");
+        assert_eq!(other.take_discarded(), 1, "it, and not 8, which nobody receives any more");
+        let mut missed = crash(&before);
+        missed.seen(8);
+        assert_eq!(missed.take_discarded(), 2);
     }
 
     #[test]

@@ -16,9 +16,10 @@ use crate::kafka::right::is_denied;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ pub(super) const LAST_COMMIT: Duration = Duration::from_secs(5);
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
 /// Between such tries.
 const REBALANCE_PAUSE: Duration = Duration::from_millis(100);
+/// Answers that are about some topic among those committed, and no word about the others.
+const OF_A_TOPIC: [Code; 4] =
+    [Code::TopicAuthorizationFailed, Code::UnknownTopicOrPartition, Code::OffsetMetadataTooLarge, Code::InvalidCommitOffsetSize];
 /// The longest wait for the thread's end: it ends at once, unless a commit hangs.
 const ENDING: Duration = Duration::from_secs(1);
 
@@ -38,40 +42,63 @@ struct Request {
     points: Points,
     /// Not begun any more after this.
     until: Option<Instant>,
+    /// Not begun any more once [`Committer::given_up`] is another one.
+    era: usize,
     /// Dropped unanswered by a thread that ends in the middle.
-    answer: Sender<KafkaResult<()>>,
+    answer: Sender<Answer>,
 }
 
 pub(super) struct Committer {
     requests: Sender<Request>,
+    /// Last commits given up so far: what was asked for before one is void, for its partitions may be another's by now.
+    given_up: Arc<AtomicUsize>,
     /// Of the commit that is not waited for.
-    under_way: Option<Receiver<KafkaResult<()>>>,
+    under_way: Option<Receiver<Answer>>,
     thread: JoinHandle<()>,
     /// Disconnected when the thread ends.
     ended: Receiver<Infallible>,
 }
 
-fn ended() -> CommitRefused {
-    CommitRefused("the commit thread has ended".to_owned())
+/// What became of a commit.
+type Answer = Result<(), Refused>;
+
+/// A commit that the client or the broker did not accept, or not for all.
+#[derive(Debug)]
+struct Refused {
+    error: KafkaError,
+    accepted: Vec<TopicPartition>,
 }
 
-fn refused(error: &KafkaError) -> CommitRefused {
-    CommitRefused(code_of(error))
+impl Refused {
+    const fn whole(error: KafkaError) -> Self {
+        Self { error, accepted: Vec::new() }
+    }
+}
+
+impl From<Refused> for CommitRefused {
+    fn from(Refused { error, accepted }: Refused) -> Self {
+        Self { cause: code_of(&error), accepted }
+    }
+}
+
+fn ended() -> CommitRefused {
+    CommitRefused::whole("the commit thread has ended")
 }
 
 impl Committer {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>, class: Class) -> Result<Self, ClientError> {
         let (requests, asked) = mpsc::channel::<Request>();
         let (alive, ended) = mpsc::channel();
+        let given_up = Arc::new(AtomicUsize::new(0));
+        let current = Arc::clone(&given_up);
         let work = move || {
             let _alive = alive;
-            for Request { points, until, answer } in asked {
-                let result = match until {
-                    Some(until) if Instant::now() >= until => Err(KafkaError::ConsumerCommit(Code::OperationTimedOut)),
-                    Some(_) | None => commit(&client, &points),
-                };
+            for Request { points, until, era, answer } in asked {
+                let is_void = || until.is_some_and(|until| Instant::now() >= until) || current.load(Ordering::Acquire) != era;
+                let result = commit(&client, &points, is_void);
                 // A right that is missing is named by whoever knows the names.
-                if let Some(code) = result.as_ref().err().and_then(KafkaError::rdkafka_error_code).filter(|code| is_denied(*code)) {
+                let code = result.as_ref().err().and_then(|refused| refused.error.rdkafka_error_code());
+                if let Some(code) = code.filter(|code| is_denied(*code)) {
                     client.context().note(Notice::Trouble(code));
                 }
                 // Nobody waits for an answer after the deadline.
@@ -79,20 +106,21 @@ impl Committer {
             }
         };
         let thread = thread::Builder::new().name(format!("commit-{class}")).spawn(work);
-        Ok(Self { requests, under_way: None, thread: thread.map_err(|e| ClientError::Create(e.to_string()))?, ended })
+        Ok(Self { requests, given_up, under_way: None, thread: thread.map_err(|e| ClientError::Create(e.to_string()))?, ended })
     }
 
     /// Asks the thread; one that has ended drops the other end.
-    fn ask(&self, points: Points, until: Option<Instant>) -> Receiver<KafkaResult<()>> {
+    fn ask(&self, points: Points, until: Option<Instant>) -> Receiver<Answer> {
         let (answer, answered) = mpsc::channel();
-        let _ = self.requests.send(Request { points, until, answer });
+        let era = self.given_up.load(Ordering::Acquire);
+        let _ = self.requests.send(Request { points, until, era, answer });
         answered
     }
 
     /// One commit at a time; its answer is [`Self::answer`]'s.
     pub(super) fn commit(&mut self, points: Points) -> Result<(), CommitRefused> {
         if self.is_busy() {
-            return Err(CommitRefused("another commit is under way".to_owned()));
+            return Err(CommitRefused::whole("another commit is under way"));
         }
         self.under_way = Some(self.ask(points, None));
         Ok(())
@@ -106,7 +134,7 @@ impl Committer {
     /// The answer to [`Self::commit`], once.
     pub(super) fn answer(&mut self) -> Option<Result<(), CommitRefused>> {
         let answer = match self.under_way.as_ref()?.try_recv() {
-            Ok(result) => result.map_err(|error| refused(&error)),
+            Ok(result) => result.map_err(CommitRefused::from),
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Err(ended()),
         };
@@ -121,11 +149,16 @@ impl Committer {
         loop {
             let answered = self.ask(points.clone(), Some(deadline));
             match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Err(error)) if error.rdkafka_error_code() == Some(Code::RebalanceInProgress) && begun.elapsed() < REBALANCE_PATIENCE => {
+                Ok(Err(Refused { error, .. }))
+                    if error.rdkafka_error_code() == Some(Code::RebalanceInProgress) && begun.elapsed() < REBALANCE_PATIENCE =>
+                {
                     thread::sleep(REBALANCE_PAUSE);
                 }
-                Ok(result) => return result.map_err(|error| refused(&error)),
-                Err(RecvTimeoutError::Timeout) => return Err(CommitRefused(format!("no answer within {} s", LAST_COMMIT.as_secs()))),
+                Ok(result) => return result.map_err(CommitRefused::from),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.given_up.fetch_add(1, Ordering::Release);
+                    return Err(CommitRefused::whole(format!("no answer within {} s", LAST_COMMIT.as_secs())));
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
         }
@@ -141,8 +174,32 @@ impl Committer {
     }
 }
 
-/// One awaited commit.
-fn commit(client: &BaseConsumer<Context>, points: &Points) -> KafkaResult<()> {
+/// An awaited commit of all points, unless it is void; where one topic's own fault refused it, of each topic by itself.
+fn commit(client: &BaseConsumer<Context>, points: &Points, is_void: impl Fn() -> bool) -> Answer {
+    let void = || Refused::whole(KafkaError::ConsumerCommit(Code::OperationTimedOut));
+    if is_void() {
+        return Err(void());
+    }
+    let Err(error) = commit_once(client, points) else { return Ok(()) };
+    let mut by_topic: BTreeMap<Arc<str>, Points> = BTreeMap::new();
+    for point in points {
+        by_topic.entry(Arc::clone(&point.0.topic)).or_default().push(point.clone());
+    }
+    if by_topic.len() < 2 || !error.rdkafka_error_code().is_some_and(|code| OF_A_TOPIC.contains(&code)) {
+        return Err(Refused::whole(error));
+    }
+    let mut refused = None;
+    let mut accepted = Vec::new();
+    for points in by_topic.into_values() {
+        match if is_void() { Err(void().error) } else { commit_once(client, &points) } {
+            Ok(()) => accepted.extend(points.into_iter().map(|(name, _)| name)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(()), |error| Err(Refused { error, accepted }))
+}
+
+fn commit_once(client: &BaseConsumer<Context>, points: &Points) -> KafkaResult<()> {
     let mut list = TopicPartitionList::with_capacity(points.len());
     for (name, point) in points {
         let mut element = list.add_partition(&name.topic, name.partition);
@@ -176,10 +233,11 @@ pub(super) fn commits_of(
 mod tests {
     use super::super::tests::{Member, TOPIC};
     use super::LAST_COMMIT;
-    use crate::delivery::ports::{CommitMode, CommitRefused, Source as _};
+    use crate::delivery::ports::{CommitMode, CommitRefused, Source as _, TopicPartition};
     use crate::domain::offsets::CommitPoint;
     use rdkafka::types::RDKafkaRespErr::{
-        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS as REBALANCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as FORBIDDEN,
+        RD_KAFKA_RESP_ERR_NO_ERROR as NONE, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS as REBALANCE,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as FORBIDDEN,
     };
     use std::time::{Duration, Instant};
 
@@ -197,7 +255,20 @@ mod tests {
         }
         member.cluster.fail_commits(vec![FORBIDDEN]);
         let refused = member.consumer.commit(vec![(name, at(3))], CommitMode::Await);
-        assert_eq!(refused, Err(CommitRefused("TopicAuthorizationFailed".to_owned())));
+        assert_eq!(refused, Err(CommitRefused::whole("TopicAuthorizationFailed")));
+        assert_eq!(member.committed(TOPIC), 2);
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_committed_is_no_other_topics_trouble() {
+        let mut member = Member::with_records(3);
+        let name = member.start_at(0);
+        // Not a partition of its own: nothing but the broker's answer tells the two apart.
+        let other = TopicPartition { topic: "other".into(), partition: 0 };
+        // For both, then for each, in the order of their names.
+        member.cluster.fail_commits(vec![FORBIDDEN, FORBIDDEN, NONE]);
+        let refused = member.consumer.commit(vec![(name.clone(), at(2)), (other, at(7))], CommitMode::Await);
+        assert_eq!(refused, Err(CommitRefused { cause: "TopicAuthorizationFailed".to_owned(), accepted: vec![name] }));
         assert_eq!(member.committed(TOPIC), 2);
     }
 
@@ -209,7 +280,7 @@ mod tests {
         assert_eq!(member.consumer.commit(vec![(name.clone(), at(1))], CommitMode::Later), Ok(()));
         let asked = Instant::now();
         let refused = member.consumer.commit(vec![(name, at(2))], CommitMode::Await);
-        assert_eq!(refused, Err(CommitRefused("no answer within 5 s".to_owned())));
+        assert_eq!(refused, Err(CommitRefused::whole("no answer within 5 s")));
         assert!(asked.elapsed() < LAST_COMMIT + Duration::from_secs(1), "{:?}", asked.elapsed());
         // The one that it waited behind is answered at last; the last commit itself is not made any more.
         member.cluster.answer_after(Duration::ZERO);

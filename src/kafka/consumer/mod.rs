@@ -167,7 +167,8 @@ impl Consumer {
         }
     }
 
-    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close.
+    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close (it helps
+    /// itself only out of an unanswered assignment that has partitions).
     fn answer_the_rest(&mut self) {
         if let Some(client) = self.client() {
             client.context().close();
@@ -393,7 +394,7 @@ impl Source for Consumer {
 
     fn commit(&mut self, points: Vec<(TopicPartition, CommitPoint)>, mode: CommitMode) -> Result<(), CommitRefused> {
         let Some(committer) = &mut self.committer else {
-            return Err(CommitRefused("the consumer has left".to_owned()));
+            return Err(CommitRefused::whole("the consumer has left"));
         };
         match mode {
             CommitMode::Later => committer.commit(points),
@@ -565,30 +566,52 @@ mod tests {
     }
 
     /// Leaves on a thread of its own; whether it came to an end.
-    fn leaves(mut member: Member) -> bool {
+    fn leaves(mut consumer: Consumer) -> bool {
         let (left, wait) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            member.consumer.leave();
+            consumer.leave();
             let _ = left.send(());
         });
         wait.recv_timeout(Duration::from_secs(20)).is_ok()
     }
 
-    /// Has the client call back until its context has noted something, which stays unread.
-    fn wait_notice(member: &Member) {
-        let client = member.consumer.client().unwrap();
+    /// Has the clients call back until each context has noted something, which stays unread.
+    fn wait_notices(consumers: &[&Consumer]) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !client.context().has_notice() {
-            assert!(Instant::now() < deadline, "nothing is noted");
-            assert!(client.poll(Duration::from_millis(100)).is_none_or(|polled| polled.is_ok()));
+        for client in consumers.iter().map(|consumer| consumer.client().unwrap()) {
+            while !client.context().has_notice() {
+                assert!(Instant::now() < deadline, "nothing is noted");
+                assert!(client.poll(Duration::from_millis(100)).is_none_or(|polled| polled.is_ok()));
+            }
         }
     }
 
+    /// Two members for one partition: one of them is given nothing.
+    fn pair() -> (EmbeddedCluster, Consumer, Consumer) {
+        let Member { cluster, settings, consumer } = Member::with_records(1);
+        let metrics = Metrics::new(&[], &[]).unwrap();
+        let second = Consumer::subscribe(&settings, Class::Fresh, StartFrom::Earliest, metrics, Health::new()).unwrap();
+        (cluster, consumer, second)
+    }
+
     #[test]
-    fn who_leaves_in_the_middle_of_an_assignment_comes_to_an_end() {
-        let member = Member::with_records(1);
-        wait_notice(&member);
-        assert!(leaves(member), "the client waits for an answer to what it asked before");
+    fn who_leaves_in_the_middle_of_an_assignment_comes_to_an_end_with_and_without_a_partition() {
+        let (_cluster, first, second) = pair();
+        wait_notices(&[&first, &second]);
+        assert!(leaves(first) && leaves(second), "the client waits for an answer to what it asked before");
+    }
+
+    #[test]
+    fn an_assignment_that_is_only_delivered_while_leaving_is_answered_too() {
+        let (_cluster, first, second) = pair();
+        for client in [&first, &second].map(|consumer| consumer.client().unwrap()) {
+            client.context().close();
+            let asked = Instant::now();
+            // Returns early once the callback has run: nothing else could come.
+            assert!(client.poll(Duration::from_secs(20)).is_none_or(|polled| polled.is_ok()));
+            assert!(asked.elapsed() < Duration::from_secs(20), "the group never formed");
+        }
+        assert!(leaves(first) && leaves(second), "the client waits for an answer to what it asked before");
     }
 
     #[test]
@@ -596,20 +619,8 @@ mod tests {
         let mut member = Member::with_records(1);
         member.start_at(0);
         member.consumer.client().unwrap().unsubscribe();
-        wait_notice(&member);
-        assert!(leaves(member), "the client waits for an answer to what it asked before");
-    }
-
-    #[test]
-    fn an_assignment_that_is_only_served_while_leaving_is_answered_too() {
-        let member = Member::with_records(1);
-        let client = member.consumer.client().unwrap();
-        client.context().close();
-        let asked = Instant::now();
-        // Returns early once the callback has run, for there is nothing else that could come.
-        assert!(client.poll(Duration::from_secs(20)).is_none_or(|polled| polled.is_ok()));
-        assert!(asked.elapsed() < Duration::from_secs(20), "the group never formed");
-        assert!(leaves(member), "the client waits for an answer to what it asked before");
+        wait_notices(&[&member.consumer]);
+        assert!(leaves(member.consumer), "the client waits for an answer to what it asked before");
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl SimSource {
                 broker.trace.note(broker.now(), "revoking", member, || format!("r{member} {class} {places:?}"));
                 SourceEvent::Revoking(places.iter().map(name).collect())
             }
-            Notice::Committed(result) => SourceEvent::Committed(result.map_err(CommitRefused)),
+            Notice::Committed(result) => SourceEvent::Committed(result.map_err(CommitRefused::whole)),
         })
     }
 
@@ -172,7 +172,7 @@ impl Source for SimSource {
         let wait = mode == CommitMode::Await;
         let result = broker.commit(self.class, self.member, points, wait);
         self.refused_at = (wait && result.is_err()).then_some(broker.now());
-        result.map_err(CommitRefused)
+        result.map_err(CommitRefused::whole)
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {
