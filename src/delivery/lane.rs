@@ -1,4 +1,4 @@
-//! A lane: one endpoint's running attempts, its waiting room, its circuit, and what its answers so far say. A state machine without IO.
+//! A lane: one endpoint's running attempts, what waits for them, its circuit, and what its answers so far say. A state machine without IO.
 //!
 //! ```text
 //!   offer ─► free place in the window? ── yes ─► running ─► reply ─► next waiting
@@ -17,8 +17,8 @@
 use super::circuit::{Admission, Circuit, CircuitSettings};
 use super::lanes::Item;
 use super::slots::{Standing, Unanswered};
+use super::waiting::Waiting;
 use crate::domain::class::Class;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Attempts at once of an endpoint that is not known yet.
@@ -51,10 +51,6 @@ const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 
 /// The weight of the latest latency in the mean is one in so many.
 const LATENCY_MEMORY: u32 = 8;
-
-/// After so many fresh starts in a row a returning record that waits goes first: at least one in four. So does a replayed one after so many
-/// retries.
-const FRESH_STREAK: u32 = 3;
 
 /// Attempts that a rate may save up while idle, as time: a burst of what the rate allows in 100 ms.
 const RATE_BURST: Duration = Duration::from_millis(100);
@@ -111,13 +107,10 @@ pub struct Lane<T> {
     /// Replies to attempts that started before this do not halve the window again.
     halved: Duration,
     running: [usize; 3],
-    waiting: [VecDeque<T>; 3],
-    /// What the waiting ones cost, in bytes.
-    bytes: [usize; 3],
+    /// What waits. [`Lane::wait`] adds to it.
+    pub(super) waiting: Waiting<T>,
     /// Answers of late: halved each second.
     served: f64,
-    /// Starts of other classes since the last one of each.
-    passed: [u32; 3],
     /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
     last_answer: Option<Duration>,
@@ -158,10 +151,8 @@ impl<T: Item> Lane<T> {
             window: FIRST_WINDOW.min(terms.limit),
             halved: Duration::ZERO,
             running: [0; 3],
-            waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
-            bytes: [0; 3],
+            waiting: Waiting::new(),
             served: 0.0,
-            passed: [0; 3],
             unanswered_since: None,
             last_answer: None,
             first_answer: None,
@@ -462,24 +453,6 @@ impl<T: Item> Lane<T> {
         self.window.saturating_mul(WAITING_ROOM)
     }
 
-    /// What waits of `class`.
-    #[must_use]
-    pub fn waiting(&self, class: Class) -> usize {
-        self.waiting[class.index()].len()
-    }
-
-    /// Whether nothing waits.
-    #[must_use]
-    pub fn nothing_waits(&self) -> bool {
-        self.waiting.iter().all(VecDeque::is_empty)
-    }
-
-    /// What of `class` waits costs, in bytes.
-    #[must_use]
-    pub const fn bytes(&self, class: Class) -> usize {
-        self.bytes[class.index()]
-    }
-
     /// Whether its records have waited for any answer for longer than what waits should.
     #[must_use]
     pub fn is_stuck(&self, now: Duration) -> bool {
@@ -490,59 +463,7 @@ impl<T: Item> Lane<T> {
     /// Puts `item` at the end of the line.
     pub fn wait(&mut self, class: Class, item: T, now: Duration) {
         self.wants.get_or_insert(now);
-        self.bytes[class.index()] += item.cost();
-        self.waiting[class.index()].push_back(item);
-    }
-
-    fn gone(&mut self, class: Class, item: &T) {
-        self.bytes[class.index()] = self.bytes[class.index()].saturating_sub(item.cost());
-    }
-
-    /// Takes the next of `class`, or a returning record when those have let enough fresh ones pass and `may_return` allows its class.
-    pub fn next(&mut self, class: Class, may_return: impl Fn(Class) -> bool) -> Option<(Class, T)> {
-        let returning = match class {
-            Class::Fresh if self.fresh_streak() >= FRESH_STREAK => &[Class::Replay, Class::Retry][..],
-            Class::Retry if self.passed[Class::Replay.index()] >= FRESH_STREAK => &[Class::Replay],
-            Class::Fresh | Class::Retry | Class::Replay => &[],
-        };
-        let waits_longest = returning.iter().filter(|c| self.waiting(**c) > 0 && may_return(**c)).max_by_key(|c| self.passed[c.index()]);
-        let class = waits_longest.copied().unwrap_or(class);
-        let item = self.waiting[class.index()].pop_front()?;
-        self.gone(class, &item);
-        for other in Class::ALL {
-            let passed = &mut self.passed[other.index()];
-            *passed = if other == class { 0 } else { passed.saturating_add(1) };
-        }
-        Some((class, item))
-    }
-
-    /// Fresh starts since a returning record started.
-    fn fresh_streak(&self) -> u32 {
-        self.passed[Class::Retry.index()].min(self.passed[Class::Replay.index()])
-    }
-
-    /// Takes the youngest of `class` as long as more wait than `keep` allows: so many records, so many bytes.
-    pub fn trim(&mut self, class: Class, keep: (usize, usize)) -> Vec<T> {
-        let mut out = Vec::new();
-        while self.waiting(class) > keep.0 || self.bytes(class) > keep.1 {
-            let Some(item) = self.waiting[class.index()].pop_back() else { break };
-            self.gone(class, &item);
-            out.push(item);
-        }
-        out.reverse();
-        out
-    }
-
-    /// Takes out all that `gone` names, keeping the order of the rest.
-    pub fn take_out(&mut self, class: Class, gone: &impl Fn(&T) -> bool) -> Vec<T> {
-        let line = &mut self.waiting[class.index()];
-        if !line.iter().any(gone) {
-            return Vec::new();
-        }
-        let (out, kept): (Vec<T>, Vec<T>) = line.drain(..).partition(gone);
-        self.bytes[class.index()] = kept.iter().map(Item::cost).sum();
-        self.waiting[class.index()].extend(kept);
-        out
+        self.waiting.push(class, item);
     }
 
     /// Whether it can be forgotten: nothing runs or waits, and nothing that it knows is worth keeping.
@@ -550,17 +471,12 @@ impl<T: Item> Lane<T> {
     pub fn is_idle(&self, now: Duration) -> bool {
         let ahead = |at: Duration| at > now;
         self.running() == 0
-            && self.nothing_waits()
+            && self.waiting.is_empty()
             && self.paused(now).is_none()
             && !ahead(self.rate_next)
             && !ahead(self.last_slot)
             && !self.circuit.reopens().is_some_and(ahead)
             && now.saturating_sub(self.last_start.max(self.circuit.reopens().unwrap_or_default())) >= FORGOTTEN
-    }
-
-    /// Every waiting item.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.waiting.iter().flatten()
     }
 }
 
@@ -693,23 +609,6 @@ mod tests {
     }
 
     #[test]
-    fn a_replayed_record_has_its_turn_beside_retries_without_end() {
-        let mut lane = lane(1, None);
-        for n in 0..9 {
-            lane.wait(Class::Retry, 100 + n, ms(0));
-        }
-        lane.wait(Class::Replay, 200, ms(0));
-        let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Retry, |_| true).map(|(_, n)| n)).take(5).collect();
-        assert_eq!(order, [100, 101, 102, 200, 103]);
-        for n in 0..30 {
-            lane.wait(Class::Fresh, n, ms(0));
-        }
-        lane.wait(Class::Replay, 201, ms(0));
-        let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Fresh, |_| true).map(|(_, n)| n)).take(12).collect();
-        assert!(order.contains(&201) && order.contains(&104), "{order:?}");
-    }
-
-    #[test]
     fn its_standing_follows_its_answers_of_the_last_minute() {
         let mut lane = lane(4, None);
         assert_eq!(lane.standing(ms(0)), Standing::Untried);
@@ -813,18 +712,6 @@ mod tests {
     }
 
     #[test]
-    fn of_four_starts_at_least_one_is_a_returning_record_while_any_waits() {
-        let mut lane = lane(1, None);
-        for n in 0..9 {
-            lane.wait(Class::Fresh, n, ms(0));
-        }
-        lane.wait(Class::Retry, 100, ms(0));
-        lane.wait(Class::Replay, 200, ms(0));
-        let order: Vec<u32> = std::iter::from_fn(|| lane.next(Class::Fresh, |_| true).map(|(_, n)| n)).collect();
-        assert_eq!(order, [0, 1, 2, 100, 3, 4, 5, 200, 6, 7, 8]);
-    }
-
-    #[test]
     fn a_pause_asked_for_by_the_receiver_holds_the_lane() {
         let mut lane = lane(4, None);
         lane.pause(ms(900_000));
@@ -846,18 +733,6 @@ mod tests {
             }
         }
         assert!((99..=102).contains(&starts), "{starts} starts in ten seconds at ten a second");
-    }
-
-    #[test]
-    fn trimming_takes_the_youngest_and_taking_out_keeps_the_order() {
-        let mut lane = lane(1, None);
-        for n in 0..6 {
-            lane.wait(Class::Fresh, n, ms(0));
-        }
-        assert_eq!(lane.trim(Class::Fresh, (4, usize::MAX)), [4, 5]);
-        assert_eq!(lane.take_out(Class::Fresh, &|n| n % 2 == 0), [0, 2]);
-        assert_eq!(lane.iter().copied().collect::<Vec<_>>(), [1, 3]);
-        assert_eq!((lane.bytes(Class::Fresh), lane.trim(Class::Fresh, (9, 1999))), (2000, vec![3]), "a thousand bytes each");
     }
 
     #[test]

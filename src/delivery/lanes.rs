@@ -9,41 +9,19 @@
 //!              └─► parked: back at the lane's own pace
 //! ```
 //!
-//! How much may wait ([`Lines::cap`]), so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
-//! the others. For an endpoint tried in vain, nothing fresh, and of what returns no more than its waiting room. For the others nothing is
-//! limited until one in [`SCARCE`] of the records that the class may hold in memory waits, or one in [`SCARCE_BYTES`] of the bytes. From then
-//! on a lane may hold
-//! - its waiting room, if its endpoint is slower than ever; of that at most half of an equal share once its records have waited for any
-//!   answer for too long;
-//! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
-//! - where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
-//!
-//! So when the process itself is the slow one, nothing is parked: the budget stalls intake. And a lane whose endpoint cannot keep up is
-//! parked beyond its part, long before it stalls the others.
+//! How much may wait: [`super::lines`].
 
 use super::circuit::{Admission, CircuitSettings};
 use super::lane::{Ended, Lane, Terms};
+use super::lines::Lines;
 use super::slots::Slots;
 use crate::domain::circuit::CircuitState;
 use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
-
-/// Once memory is scarce, what waits in a lane is what it answers in so long.
-const HORIZON: Duration = Duration::from_secs(4);
-
-/// Memory is scarce when one in so many of the records that a class may hold wait. Not later: what waits is unfinished while what is parked
-/// behind it is finished, and a partition whose map of that grows too long rests (design §10).
-const SCARCE: usize = 8;
-
-/// The same of bytes. Few large records make no long map.
-const SCARCE_BYTES: usize = 2;
-
-/// Answers that every lane is taken to have had.
-const FEW: f64 = 4.0;
 
 /// What lanes need to know of what they hold.
 pub trait Item {
@@ -112,81 +90,11 @@ pub struct Lanes<T> {
     circuit: CircuitSettings,
 }
 
-/// Whose turn it is, and how much waits.
-#[derive(Debug)]
-struct Lines {
-    /// Lanes with work waiting, by class.
-    ready: [VecDeque<Endpoint>; 3],
-    /// Records and bytes that wait, by class.
-    waiting: [(usize, usize); 3],
-    /// Answers of late of all lanes, as [`Lane::served`].
-    served: f64,
-    max_records: usize,
-    max_bytes: usize,
-    /// The registry names other endpoints.
-    contended: bool,
-}
-
-impl Lines {
-    /// Records and bytes of `class` that may wait in `lane`.
-    fn cap<T: Item>(&self, lane: &Lane<T>, class: Class, now: Duration) -> (usize, usize) {
-        let (records, bytes) = (budget(self.max_records, class), budget(self.max_bytes, class));
-        let waiting = self.waiting[class.index()];
-        let lanes = self.ready[class.index()].len() + usize::from(lane.waiting(class) == 0);
-        let most = if lane.is_silent(now) { lane.room() } else { usize::MAX };
-        let scarce = waiting.0 * SCARCE >= records || waiting.1 * SCARCE_BYTES >= bytes;
-        if lane.is_in_vain(now) {
-            // What returns is mostly due by its own schedule: some of it may wait for its turn beside what is fresh.
-            let some = class != Class::Fresh && !scarce;
-            return if some { (lane.room(), usize::MAX) } else { (0, 0) };
-        }
-        if !scarce || lanes == 1 && !self.contended {
-            return (usize::MAX, usize::MAX);
-        }
-        if lane.is_stuck(now) {
-            return (lane.room().min(records / (2 * lanes)), bytes / (2 * lanes));
-        }
-        // Each lane is taken to have answered a few more, so that the first answers do not decide.
-        let part = (1.5 * (lane.served() + FEW) / (self.served + FEW * whole(lanes))).max(0.5 / whole(lanes)).min(1.0);
-        let paced = self.contended && lane.knows_its_pace(now);
-        let within = if paced { lane.served() / 2.0 * HORIZON.as_secs_f64() } else { f64::INFINITY };
-        (most.min(lane.room().max(part_of(records, part).min(floor(within)))), part_of(bytes, part))
-    }
-
-    fn waits<T: Item>(&mut self, endpoint: &Endpoint, lane: &mut Lane<T>, class: Class, item: T, now: Duration) {
-        let waiting = &mut self.waiting[class.index()];
-        *waiting = (waiting.0 + 1, waiting.1 + item.cost());
-        lane.wait(class, item, now);
-        if lane.waiting(class) == 1 {
-            self.ready[class.index()].push_back(endpoint.clone());
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of records and bytes in memory are far below 2^53")]
-const fn whole(n: usize) -> f64 {
-    n as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a cast from floating point saturates, and nothing here is negative"
-)]
-const fn floor(n: f64) -> usize {
-    n as usize
-}
-
-fn part_of(n: usize, part: f64) -> usize {
-    floor(whole(n) * part)
-}
-
 impl<T: Item> Lanes<T> {
     /// No lanes yet; at most `max_running` attempts at once, and `max_records` records of `max_bytes` in memory, shared by class.
     #[must_use]
     pub fn new(max_running: usize, max_records: usize, max_bytes: usize, circuit: CircuitSettings) -> Self {
-        let lines = Lines { ready: Default::default(), waiting: [(0, 0); 3], served: 0.0, max_records, max_bytes, contended: false };
-        Self { lanes: HashMap::default(), slots: Slots::new(max_running), lines, circuit }
+        Self { lanes: HashMap::default(), slots: Slots::new(max_running), lines: Lines::new(max_records, max_bytes), circuit }
     }
 
     /// Whether the registry names more than one endpoint.
@@ -227,7 +135,7 @@ impl<T: Item> Lanes<T> {
                 return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
             }
         };
-        let first = probes || lane.nothing_waits();
+        let first = probes || lane.waiting.is_empty();
         if first && (probes || lane.has_place(now)) && self.slots.has_for(class, lane.standing(now), now) {
             if probes {
                 lane.probe(item.record());
@@ -242,7 +150,7 @@ impl<T: Item> Lanes<T> {
             return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
         }
         let cap = self.lines.cap(lane, class, now);
-        let fits = lane.waiting(class) < cap.0 && lane.bytes(class).saturating_add(item.cost()) <= cap.1;
+        let fits = lane.waiting.count(class) < cap.0 && lane.waiting.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
             let slot = lane.slot_when_full(item.by_schedule(), &self.circuit, now);
             return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
@@ -275,15 +183,14 @@ impl<T: Item> Lanes<T> {
                 let standing = lane.standing(now);
                 let may_start = Class::ALL.map(|c| self.slots.has_for(c, standing, now));
                 let free = lane.has_place(now) && may_start[class.index()];
-                let taken = if free { lane.next(class, |c| may_start[c.index()]) } else { None };
+                let taken = if free { lane.waiting.next(class, |c| may_start[c.index()]) } else { None };
                 let Some((from, item)) = taken else {
                     self.lines.ready[class.index()].push_back(endpoint);
                     continue;
                 };
                 started(lane, &mut self.slots, from, &item, now);
-                let waiting = &mut self.lines.waiting[from.index()];
-                *waiting = (waiting.0.saturating_sub(1), waiting.1.saturating_sub(item.cost()));
-                let left = lane.waiting(from);
+                self.lines.left(from, item.cost());
+                let left = lane.waiting.count(from);
                 if left == 0 && from != class {
                     self.lines.ready[from.index()].retain(|e| *e != endpoint);
                 }
@@ -310,7 +217,7 @@ impl<T: Item> Lanes<T> {
         let again = lane.circuit().reopens().max(lane.paused(Duration::ZERO)).unwrap_or_default();
         let mut parked = Vec::new();
         for class in Class::ALL {
-            for item in lane.trim(class, (0, 0)) {
+            for item in lane.waiting.trim(class, (0, 0)) {
                 parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Closed });
             }
         }
@@ -335,7 +242,7 @@ impl<T: Item> Lanes<T> {
             for endpoint in &self.lines.ready[class.index()] {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
                 let cap = self.lines.cap(lane, class, now);
-                for item in lane.trim(class, cap) {
+                for item in lane.waiting.trim(class, cap) {
                     let slot = lane.slot_when_full(class != Class::Fresh, &self.circuit, now);
                     parked.push(Parked { item, slot, cause: ParkCause::Full });
                 }
@@ -351,7 +258,7 @@ impl<T: Item> Lanes<T> {
         let mut out = Vec::new();
         for lane in self.lanes.values_mut() {
             for class in Class::ALL {
-                out.extend(lane.take_out(class, &gone));
+                out.extend(lane.waiting.take_out(class, &gone));
             }
         }
         self.recount();
@@ -384,26 +291,12 @@ impl<T: Item> Lanes<T> {
 
     /// Every waiting item.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
-        self.lanes.values().flat_map(Lane::iter)
+        self.lanes.values().flat_map(|lane| lane.waiting.iter())
     }
 
     fn recount(&mut self) {
-        for class in Class::ALL {
-            let lanes = &self.lanes;
-            let waiting = |e: &Endpoint| lanes.get(e).map_or((0, 0), |lane| (lane.waiting(class), lane.bytes(class)));
-            let ready = &mut self.lines.ready[class.index()];
-            ready.retain(|e| waiting(e).0 > 0);
-            self.lines.waiting[class.index()] = ready.iter().map(waiting).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        }
-    }
-}
-
-/// What of `max` a class may hold here, as intake has it: its share, of the retry class half, as heads have the other one.
-fn budget(max: usize, class: Class) -> usize {
-    let share = class.share(max);
-    match class {
-        Class::Retry => share.div_ceil(2),
-        Class::Fresh | Class::Replay => share,
+        let lanes = &self.lanes;
+        self.lines.recount(|endpoint, class| lanes.get(endpoint).map_or((0, 0), |l| (l.waiting.count(class), l.waiting.bytes(class))));
     }
 }
 
@@ -417,6 +310,7 @@ fn started<T: Item>(lane: &mut Lane<T>, slots: &mut Slots, class: Class, item: &
 #[cfg(test)]
 mod tests {
     use super::super::lane::Reply;
+    use super::super::lines::budget;
     use super::*;
 
     const NOW: Duration = Duration::from_secs(100);
@@ -554,7 +448,7 @@ mod tests {
             (0..2).for_each(|n| assert!(end(&mut lanes, name, n, Reply::Accepted, NOW, after(3990)).is_empty()));
         }
         let _ = lanes.watch(after(4000));
-        let waiting = |name: &str| lanes.lanes[&endpoint(name)].waiting(Class::Fresh);
+        let waiting = |name: &str| lanes.lanes[&endpoint(name)].waiting.count(Class::Fresh);
         assert_eq!(waiting("slow"), 204, "a tenth of the answers: 102 of late are 51 a second");
         assert_eq!(waiting("fast"), 1804);
     }

@@ -17,7 +17,7 @@
 //! Owners: a partition's tracker, heads and budget belong to its class's intake thread; lanes, slots, holds and chains belong to
 //! the engine. They share nothing but messages and each assignment's phase, which fences late results.
 //!
-//! State machines without IO: [`partition`], [`budget`], [`circuit`], [`lane`], [`slots`], [`lanes`], [`outage`], [`oldest`]. Async: [`attempt`], [`settle`], [`engine`].
+//! State machines without IO: [`partition`], [`budget`], [`circuit`], [`lane`], `waiting`, [`slots`], [`lanes`], `lines`, [`outage`], [`oldest`]. Async: [`attempt`], [`settle`], [`engine`].
 //! [`intake`] is the body of a plain thread.
 
 pub mod attempt;
@@ -28,6 +28,7 @@ pub mod handover;
 pub mod intake;
 pub mod lane;
 pub mod lanes;
+mod lines;
 mod mutant;
 pub mod oldest;
 pub mod outage;
@@ -37,6 +38,7 @@ pub mod settings;
 pub mod settle;
 pub mod slots;
 pub mod sort;
+mod waiting;
 
 // Judges what simulations saw; the integration tests have the same one.
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! librdkafka's mock cluster as an embedded broker: for `callbackd demo` and for tests that inject errors. Never for keeping: it lives in
 //! memory, keeps at most 5 MiB or 100,000 records a partition, and has no topic settings, compaction, TLS or administration.
 //!
-//! A thread owns the cluster, because its handle may not change threads. Its groups take session time-out − 1 s for a rebalance and never form
-//! with 3 s or less: give consumers [`GROUP_PROPERTIES`] (a test here measures 6000). Records have the producer's timestamp, which
-//! serves as append time there (design §5).
+//! A thread owns the cluster, because its handle may not change threads. A group forms 3 s after its first member came, and never with a
+//! session time-out as short as that; a later rebalance waits session time-out − 1 s for members that do not join again. Records have the
+//! producer's timestamp, which serves as append time there (design §5).
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -13,9 +13,9 @@ use std::thread::{self, JoinHandle};
 #[cfg(test)]
 use std::time::Duration;
 
-/// For consumers of an embedded cluster: the smallest session time-out with which groups form, so the one that forms them soonest, and
-/// heartbeats so often that a busy machine does not make a member look dead.
-pub const GROUP_PROPERTIES: [(&str, &str); 2] = [("session.timeout.ms", "4000"), ("heartbeat.interval.ms", "500")];
+/// For consumers of an embedded cluster, which share its process: so patient, and with heartbeats so often, that a busy machine does not make
+/// a member look dead.
+pub const GROUP_PROPERTIES: [(&str, &str); 2] = [("session.timeout.ms", "20000"), ("heartbeat.interval.ms", "500")];
 
 /// The embedded cluster could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -151,7 +151,7 @@ mod tests {
     fn what_is_produced_is_consumed_by_a_cooperative_group_with_headers_null_and_empty_kept_apart() {
         let cluster = EmbeddedCluster::start(&[("recording.completed", 3)]).unwrap();
         let mut settings = settings(cluster.bootstrap_servers());
-        settings.properties.insert("session.timeout.ms".into(), "6000".into());
+        settings.properties.extend(GROUP_PROPERTIES.map(|(name, value)| (name.into(), value.into())));
         let producer: BaseProducer = settings.outbox().create().unwrap();
         let header = |name: &str, value: Option<&'static [u8]>| Header { name: name.into(), value: value.map(Bytes::from_static) };
         let sent = NewRecord {

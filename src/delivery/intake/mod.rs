@@ -15,23 +15,22 @@
 //!
 //! Nothing here blocks: [`run`] does what a turn waits for, on a thread of its own; the simulation does it in virtual time.
 //!
-//! `rebalance` begins and ends partitions, `commits` decides what is committed and when; here are the loop, the budget and the records.
+//! `rebalance` begins and ends partitions, `records` takes records in and back, `commits` decides what is committed and when; here is the loop.
 //!
 //! Invariants: an offset is finished only by a settlement; after a partition's phase is `Fenced` its tracker is gone, so that a late
 //! return can free budget and nothing else; the position is believed only where every record up to it was seen.
 
 mod commits;
 mod rebalance;
+mod records;
 
 use super::budget::Budget;
-use super::handover::{Intake, Return, Returned, ToEngine, ToIntake};
-use super::mutant::{self, Mutant};
-use super::partition::{COMMIT_PATIENCE, HeadRoom, Partition, Taken};
+use super::handover::{Intake, ToEngine, ToIntake};
+use super::partition::{COMMIT_PATIENCE, HeadRoom, Partition};
 use super::ports::{Clock, Source, SourceEvent, TopicPartition};
 use super::settings::Settings;
 use crate::domain::class::Class;
-use crate::domain::offsets::{CommitPoint, MapError};
-use crate::domain::record::Record;
+use crate::domain::offsets::CommitPoint;
 use crate::metrics::{Health, Heartbeat, KafkaErrorKind, Metrics};
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -335,35 +334,6 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    fn take_back(&mut self, one: Return) {
-        self.budget.release(one.ticket.cost);
-        let Some(partition) = self.partitions.iter_mut().find(|p| Arc::ptr_eq(&p.assignment, &one.ticket.assignment)) else {
-            if matches!(one.returned, Returned::Settled(_)) {
-                // Too late to be committed: the next owner does it again.
-                self.context.metrics.possible_repeat(1);
-            }
-            return;
-        };
-        match one.returned {
-            Returned::Settled(_) => partition.settled(one.ticket.offset),
-            Returned::Unsettled if mutant::active(Mutant::DropOnRevoke) => partition.settled(one.ticket.offset),
-            Returned::Unsettled => partition.unsettled(),
-            Returned::Refused(refused) => {
-                error!(
-                    topic = %partition.name.topic,
-                    partition = partition.name.partition,
-                    offset = one.ticket.offset,
-                    cause = %refused,
-                    "partition stopped: a record could be neither requeued nor dead-lettered; mend the cause, then restart"
-                );
-                partition.refused(refused);
-                self.context.metrics.kafka_error(KafkaErrorKind::ProduceRefused);
-                let stopped = self.partitions.iter().filter(|p| p.is_stopped()).count();
-                self.context.metrics.set_partitions_stopped(self.context.class, stopped);
-            }
-        }
-    }
-
     /// What the source told.
     pub(super) fn on_event(&mut self, event: SourceEvent) -> Option<Ended> {
         self.last_poll = self.context.clock.monotonic();
@@ -406,63 +376,5 @@ impl<S: Source, C: Clock> Thread<S, C> {
             ) => warn!(class = %self.context.class, "the source went on before what it takes back was released"),
         }
         self.hand_over().err().map(|()| Ended::EngineGone)
-    }
-
-    fn take_in(&mut self, records: Vec<Record>) {
-        if self.draining {
-            return;
-        }
-        let broker_now = self.context.clock.broker_now();
-        let head_room = self.heads.of_one(self.partitions.len());
-        for record in records {
-            let stands_at = |p: &Partition| p.name.partition == record.position.partition && p.name.topic == record.position.topic;
-            if !self.partitions.get(self.last_hit).is_some_and(stands_at) {
-                let Some(found) = self.partitions.iter().position(stands_at) else { continue };
-                self.last_hit = found;
-            }
-            let Some(partition) = self.partitions.get_mut(self.last_hit) else { continue };
-            let cost = record.cost();
-            self.largest = cost.max(self.largest - self.largest / 64);
-            let (taken, fault) = partition.take(record, broker_now, head_room);
-            if let Some(fault) = fault {
-                Self::say_map_fault(&self.context.metrics, partition, &fault);
-            }
-            match taken {
-                Taken::HandOver(ticket, record) => {
-                    self.budget.charge(cost);
-                    if self.context.class == Class::Fresh {
-                        self.context.metrics.consumed(&record.position.topic);
-                    }
-                    self.out.push(Intake { ticket, record });
-                }
-                Taken::Held | Taken::Dropped => {}
-            }
-        }
-    }
-
-    fn say_map_fault(metrics: &Metrics, partition: &mut Partition, fault: &MapError) {
-        error!(
-            topic = %partition.name.topic,
-            partition = partition.name.partition,
-            cause = %fault,
-            "the committed map of unfinished offsets was discarded: what it named finished is delivered again, with the same ids"
-        );
-        metrics.kafka_error(KafkaErrorKind::OffsetReset);
-        metrics.possible_repeat(partition.tracker.take_discarded());
-    }
-
-    fn release_heads(&mut self) {
-        let broker_now = self.context.clock.broker_now();
-        if self.draining || self.resting || !self.context.clock.is_sane() {
-            return;
-        }
-        for partition in &mut self.partitions {
-            while self.budget.room() > 0
-                && let Some((ticket, record)) = partition.release(broker_now)
-            {
-                self.budget.charge(ticket.cost);
-                self.out.push(Intake { ticket, record });
-            }
-        }
     }
 }

@@ -20,24 +20,24 @@ mod beginning;
 mod committer;
 mod context;
 mod denied;
+mod polling;
 mod stopped;
 mod trouble;
 
 use super::client::{ClientError, ClientSettings, code_of, make};
-use super::record::{TopicNames, detach};
+use super::record::TopicNames;
 use crate::delivery::ports::{Assigned, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
 use crate::delivery::settings::StartFrom;
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
-use crate::domain::record::Record;
 use crate::metrics::{Health, KafkaErrorKind, Metrics};
 use beginning::Beginning;
 use committer::{Committer, commits_of};
 use context::{Context, Notice};
 use denied::Denied;
+use polling::{Polled, whole_millis};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -263,55 +263,6 @@ impl Consumer {
         }
         self.metrics.kafka_error(error.rdkafka_error_code().map_or(KafkaErrorKind::Other, kind_of));
     }
-
-    fn take(&mut self, first: Taken, max: usize) -> Vec<Record> {
-        let mut records = Vec::with_capacity(max.min(64));
-        records.push(first.0);
-        while records.len() < max {
-            match Self::poll_one(self.client.as_deref(), &mut self.names, Duration::ZERO) {
-                Polled::Record(record) => records.push(record.0),
-                Polled::Nothing => break,
-                Polled::Error(error) => {
-                    if let Some(client) = self.client() {
-                        client.context().defer(error);
-                    }
-                    break;
-                }
-            }
-        }
-        records
-    }
-
-    fn poll_one(client: Option<&BaseConsumer<Context>>, names: &mut TopicNames, timeout: Duration) -> Polled {
-        let polled: Option<KafkaResult<BorrowedMessage<'_>>> = client.and_then(|c| c.poll(timeout));
-        match polled {
-            None => Polled::Nothing,
-            Some(Err(error)) => Polled::Error(error),
-            Some(Ok(message)) => {
-                let detached = detach(&message, names);
-                if detached.unreadable_headers > 0 {
-                    let position = &detached.record.position;
-                    tracing::warn!(topic = %position.topic, partition = position.partition, offset = position.offset, count = detached.unreadable_headers, "headers with names that are no UTF-8 were left out");
-                }
-                Polled::Record(Taken(detached.record))
-            }
-        }
-    }
-}
-
-/// A record that a poll yielded.
-struct Taken(Record);
-
-enum Polled {
-    Nothing,
-    Record(Taken),
-    Error(KafkaError),
-}
-
-/// `wait` rounded up to milliseconds. The client waits in whole ones and spins through what is left: without this every idle class burnt one
-/// percent of a CPU.
-fn whole_millis(wait: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 fn list_of(partitions: &[TopicPartition]) -> TopicPartitionList {
@@ -621,13 +572,5 @@ mod tests {
         member.consumer.client().unwrap().unsubscribe();
         wait_notices(&[&member.consumer]);
         assert!(leaves(member.consumer), "the client waits for an answer to what it asked before");
-    }
-
-    #[test]
-    fn a_wait_is_rounded_up_to_whole_milliseconds() {
-        for (nanos, millis) in [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (99_700_000, 100)] {
-            assert_eq!(whole_millis(Duration::from_nanos(nanos)), Duration::from_millis(millis));
-        }
-        assert_eq!(whole_millis(Duration::MAX), Duration::from_millis(u64::MAX));
     }
 }
