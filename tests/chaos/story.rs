@@ -265,7 +265,8 @@ impl Story {
                 let heard = life.lost.iter().filter(|at| *to <= **at && **at <= to.saturating_add(HEARING)).max();
                 expose(Cause::PartitionsLost, *from, heard.copied().unwrap_or(*to) + SLACK);
             }
-            life.lost.iter().for_each(|at| expose(Cause::PartitionsLost, *at, *at));
+            // An attempt that had started by then may arrive a little later.
+            life.lost.iter().for_each(|at| expose(Cause::PartitionsLost, *at, *at + SLACK));
             life.refused.iter().chain(&life.late).for_each(|at| expose(Cause::RevokeOutlivedGrace, *at, *at));
         }
     }
