@@ -1,8 +1,8 @@
 //! One attempt: the request is rendered and signed afresh, with the keys in force now, and sent as signed (design §7).
 
 use super::handover::Ticket;
-use super::lanes::Item;
 use super::ports::{CallbackRequest, HeaderLines, Transport};
+use super::waiting::Item;
 use crate::domain::body;
 use crate::domain::event::Event;
 use crate::domain::headers::Chain;

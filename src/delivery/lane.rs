@@ -15,9 +15,8 @@
 //!   costs about N moves.
 
 use super::circuit::{Admission, Circuit, CircuitSettings};
-use super::lanes::Item;
 use super::slots::{Standing, Unanswered};
-use super::waiting::Waiting;
+use super::waiting::{Item, Waiting};
 use crate::domain::class::Class;
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ use super::circuit::{Admission, CircuitSettings};
 use super::lane::{Ended, Lane, Terms};
 use super::lines::Lines;
 use super::slots::Slots;
+use super::waiting::Item;
 use crate::domain::circuit::CircuitState;
 use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
@@ -22,18 +23,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
-
-/// What lanes need to know of what they hold.
-pub trait Item {
-    /// Its record, as [`super::circuit`] tells them apart.
-    fn record(&self) -> u64;
-    /// What it holds in memory, in bytes.
-    fn cost(&self) -> usize;
-    /// Whether it was tried before: then it is due by its own schedule.
-    fn by_schedule(&self) -> bool;
-    /// How long its attempt may take.
-    fn timeout(&self) -> Duration;
-}
 
 /// What became of an offer.
 #[must_use]

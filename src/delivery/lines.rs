@@ -13,7 +13,7 @@
 //! parked beyond its part, long before it stalls the others.
 
 use super::lane::Lane;
-use super::lanes::Item;
+use super::waiting::Item;
 use crate::domain::class::Class;
 use crate::domain::registry::Endpoint;
 use std::collections::VecDeque;

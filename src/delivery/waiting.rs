@@ -1,12 +1,24 @@
 //! What waits in a lane, by class: in the order it came, but that what returns has its turn beside what is fresh (design §9).
 
-use super::lanes::Item;
 use crate::domain::class::Class;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// After so many fresh starts in a row a returning record that waits goes first: at least one in four. So does a replayed one after so many
 /// retries.
 const FRESH_STREAK: u32 = 3;
+
+/// What lanes need to know of what they hold.
+pub trait Item {
+    /// Its record, as [`super::circuit`] tells them apart.
+    fn record(&self) -> u64;
+    /// What it holds in memory, in bytes.
+    fn cost(&self) -> usize;
+    /// Whether it was tried before: then it is due by its own schedule.
+    fn by_schedule(&self) -> bool;
+    /// How long its attempt may take.
+    fn timeout(&self) -> Duration;
+}
 
 /// The lines of one lane.
 #[derive(Debug)]
