@@ -2,6 +2,7 @@
 //! topics' settings now and then.
 
 use crate::delivery::intake::Positions;
+use crate::delivery::ports::TopicPartition;
 use crate::domain::tier::delay_of_topic;
 use crate::kafka::lag::LagProbe;
 use crate::kafka::topics::{self, CheckReport, Severity, TopicSettings};
@@ -34,10 +35,10 @@ pub(super) fn start(
     let (alive, ended) = mpsc::channel::<()>();
     let spawned: io::Result<_> = thread::Builder::new().name("monitor".into()).spawn(move || {
         let mut checked = Instant::now();
-        let mut known = BTreeSet::new();
+        let (mut known, mut tiers) = (BTreeSet::new(), BTreeSet::new());
         let mut missing = health.readiness().iter().any(|check| check.problem.is_some());
         loop {
-            export_lag(&probe, &positions, &topics.client.prefix, &metrics);
+            export_lag(&probe, &positions, &topics.client.prefix, &metrics, &mut tiers);
             if checked.elapsed() >= CHECK_INTERVAL || missing {
                 checked = Instant::now();
                 missing = check(&topics, &health, &mut known);
@@ -52,24 +53,41 @@ pub(super) fn start(
     Ok(Monitor { _alive: alive })
 }
 
-fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics) {
+/// `told`: tiers of which something was told before.
+fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics, told: &mut BTreeSet<String>) {
     let snapshot: Vec<(Arc<str>, i32, i64)> = {
         let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.iter().map(|(name, offset)| (Arc::clone(&name.topic), name.partition, *offset)).collect()
     };
-    let mut pending: BTreeMap<String, u64> = BTreeMap::new();
-    for (topic, partition, lag) in probe.lag(&snapshot) {
-        let lag = u64::try_from(lag).unwrap_or(0);
-        metrics.set_lag(&topic, partition, lag);
-        if delay_of_topic(prefix, &topic).is_some()
-            && let Some((_, label)) = topic.rsplit_once('.')
-        {
-            *pending.entry(label.to_owned()).or_default() += lag;
+    let mut lags = probe.lag(&snapshot);
+    let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
+    // Some may have gone meanwhile: their new owner tells.
+    let is_ours = |topic: &Arc<str>, partition| positions.contains_key(&TopicPartition { topic: Arc::clone(topic), partition });
+    lags.retain(|(topic, partition, _)| is_ours(topic, *partition));
+    for (topic, partition, lag) in &lags {
+        metrics.set_lag(topic, *partition, u64::try_from(*lag).unwrap_or(0));
+    }
+    let held: Vec<&str> = positions.keys().map(|name| &*name.topic).collect();
+    for (tier, records) in pending_of_tiers(&held, &lags, prefix, told) {
+        metrics.set_tier_pending(&tier, records);
+        told.insert(tier);
+    }
+}
+
+/// What waits in each tier: in those that have been told of before, too, and not where the broker did not tell of every partition `held`.
+fn pending_of_tiers(held: &[&str], lags: &[(Arc<str>, i32, i64)], prefix: &str, told: &BTreeSet<String>) -> BTreeMap<String, u64> {
+    let label = |topic: &str| delay_of_topic(prefix, topic).and(topic.rsplit_once('.')).map(|(_, label)| label.to_owned());
+    let mut open: BTreeMap<String, usize> = told.iter().map(|tier| (tier.clone(), 0)).collect();
+    held.iter().filter_map(|topic| label(topic)).for_each(|tier| *open.entry(tier).or_default() += 1);
+    let mut pending: BTreeMap<String, u64> = open.keys().map(|tier| (tier.clone(), 0)).collect();
+    for (topic, _, lag) in lags {
+        if let Some(tier) = label(topic) {
+            *pending.entry(tier.clone()).or_default() += u64::try_from(*lag).unwrap_or(0);
+            open.entry(tier).and_modify(|open| *open = open.saturating_sub(1));
         }
     }
-    for (tier, records) in pending {
-        metrics.set_tier_pending(&tier, records);
-    }
+    pending.retain(|tier, _| open.get(tier).is_none_or(|open| *open == 0));
+    pending
 }
 
 /// Checks the topics; true while a source topic is missing.
@@ -107,4 +125,24 @@ fn wait_for(report: &CheckReport, health: &Health) -> bool {
     let waits = !missing.is_empty();
     health.set_missing_source_topics(missing);
     waits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_whose_partitions_have_gone_is_empty_here_and_one_with_an_unknown_partition_is_not_told() {
+        let lag = |topic: &str, partition, lag| (Arc::from(topic), partition, lag);
+        let held = ["recording.completed", "callbackd.retry.5s", "callbackd.retry.5s", "callbackd.retry.1m", "callbackd.retry.1m"];
+        let lags = [
+            lag("recording.completed", 0, 9),
+            lag("callbackd.retry.5s", 0, 3),
+            lag("callbackd.retry.5s", 1, 4),
+            lag("callbackd.retry.1m", 0, 5),
+        ];
+        let told = BTreeSet::from(["1h".to_owned(), "5s".to_owned()]);
+        let pending = pending_of_tiers(&held, &lags, "callbackd", &told);
+        assert_eq!(pending, BTreeMap::from([("1h".to_owned(), 0), ("5s".to_owned(), 7)]));
+    }
 }

@@ -161,7 +161,8 @@ impl CommitRefused {
 pub enum SourceEvent {
     /// Nothing within the time.
     Nothing,
-    /// The group gave these partitions; [`Source::start`] must follow. May be empty: joined without a share.
+    /// The group gave these partitions; [`Source::start`] must follow. May be empty: joined without a share, or the broker does not yet say where
+    /// they stand; then they follow.
     Assigned(Vec<Assigned>),
     /// Records, in order within each partition.
     Batch(Vec<Record>),
@@ -172,8 +173,13 @@ pub enum SourceEvent {
     /// A commit that was not awaited was answered; the points are as given to [`Source::commit`].
     Committed(Result<(), CommitRefused>),
     /// Partitions are not read any more, because the offset to read next is not in the log (retention), or was not for a moment (an unclean
-    /// election): as if newly assigned, to be started again. The commit is that offset while the log does not have it, else the group's.
-    OutOfRange(Vec<Assigned>),
+    /// election): as if newly assigned, to be started again.
+    OutOfRange {
+        /// The log does not have that offset; the commit here is it.
+        outside: Vec<Assigned>,
+        /// The log may be another one than was read: it has that offset by now, or the group's commit has vanished. The commit is the group's.
+        unsure: Vec<Assigned>,
+    },
     /// The client can do nothing any more.
     Fatal(String),
 }

@@ -5,11 +5,12 @@
 //! by what is known of them:
 //!
 //! ```text
-//!   new ── answered soon ─► proven ── took long ─► unwell ── answered soon ─► proven
-//!    └──── took long ────────────────────────────────┘
+//!   new ── answered soon ─► proven ── took long ─► new ── took long ─► unwell ── answered soon ─► proven
 //! ```
 //!
-//! A proven one that takes long gives its place back at once; the number of those is that of tokio's blocking threads at most.
+//! One that takes long gives its place back, but for those that were unwell before: so many thousands of new names without a name server,
+//! after a start, are through in minutes, and nobody who is well waits behind all of them. The number of those that still wait for their
+//! answers is limited by [`STRAGGLERS`], below that of tokio's blocking threads.
 //! Nothing is cached here: an answer is used by those who wait for it, right after it was judged, and never again (rebinding).
 
 use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
@@ -25,6 +26,9 @@ use tokio::time::timeout;
 
 /// A lookup that takes longer says that the name's servers are unwell.
 const LONG: Duration = Duration::from_secs(1);
+
+/// Lookups that have given their place back and are not answered yet, at most. Beyond that they keep it.
+const STRAGGLERS: usize = 384;
 
 /// Names that are known, at most; then all are new again.
 const MAX_KNOWN: usize = 100_000;
@@ -108,6 +112,7 @@ pub(super) struct Lookups {
     state: Arc<Mutex<State>>,
     /// Lookups at once, each a blocking thread: of new names, of proven ones, of those that are unwell.
     places: [Arc<Semaphore>; 3],
+    stragglers: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -118,7 +123,12 @@ struct State {
 
 impl Lookups {
     fn new(ask: Ask) -> Self {
-        Self { ask, state: Arc::default(), places: [16, 16, 8].map(|places| Arc::new(Semaphore::new(places))) }
+        Self {
+            ask,
+            state: Arc::default(),
+            places: [32, 16, 8].map(|places| Arc::new(Semaphore::new(places))),
+            stragglers: Arc::new(Semaphore::new(STRAGGLERS)),
+        }
     }
 
     async fn lookup(&self, name: &str) -> Answer {
@@ -167,11 +177,14 @@ impl Lookups {
             Ok(answer @ Ok(_)) => (answer, Standing::Proven),
             Ok(answer @ Err(_)) => (answer, Standing::New),
             Err(_) => {
-                let held = (standing != Standing::Proven).then_some(place);
-                self.is_known_as(name, Standing::Unwell);
+                // Once may be the network's fault.
+                let next = if standing == Standing::Proven { Standing::New } else { Standing::Unwell };
+                self.is_known_as(name, next);
+                let straggles = if standing == Standing::Unwell { None } else { Arc::clone(&self.stragglers).try_acquire_owned().ok() };
+                let held = straggles.unwrap_or(place);
                 let answer = asked.await;
                 drop(held);
-                (answer, Standing::Unwell)
+                (answer, next)
             }
         };
         self.is_known_as(name, standing);
@@ -246,6 +259,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn names_without_a_name_server_that_were_never_asked_for_do_not_keep_a_new_one_waiting_for_long() {
+        let lookups = lookups();
+        ask_for(&lookups, "dead", 100);
+        tokio::task::yield_now().await;
+        assert_eq!(in_time(&lookups, "well.").await, Some(Ok(vec![HERE])), "thirty-two a second");
+    }
+
+    #[tokio::test]
     async fn names_that_die_after_they_were_answered_give_their_places_back() {
         let lookups = lookups();
         assert!(in_time(&lookups, "well.").await.is_some());
@@ -271,10 +292,10 @@ mod tests {
     #[tokio::test]
     async fn a_lookup_that_nobody_waits_for_any_more_is_not_made() {
         let lookups = lookups();
-        ask_for(&lookups, "gated", 16);
+        ask_for(&lookups, "gated", 32);
         tokio::task::yield_now().await;
         assert!(timeout(Duration::from_millis(50), lookups.lookup("late.")).await.is_err(), "all places of new names are taken");
-        GATE.add_permits(16);
+        GATE.add_permits(32);
         assert!(in_time(&lookups, "behind-it.").await.is_some());
         assert_eq!(LATE.load(Ordering::Relaxed), 0);
         assert!(lookups.with_state(|state| state.running.is_empty()));

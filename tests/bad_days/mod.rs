@@ -4,9 +4,11 @@
 //! serves. What is asserted is the same each time: every event accepted by its receiver, none dead-lettered that should not be,
 //! offsets at the end, and repeats only where the promise allows them.
 
+mod a_partition_without_a_leader;
 mod a_receiver_answers_badly;
 mod a_reload_under_load;
 mod a_revoke_without_an_answer;
+mod a_topic_is_made_anew;
 mod clock_jumps;
 mod descriptor_limit;
 mod disk_full_broker;

@@ -255,6 +255,13 @@ pub(crate) fn partitions(bootstrap: &str, topic: &str) -> i32 {
     metadata.topics().first().map_or(0, |t| if t.error().is_some() { 0 } else { t.partitions().len() as i32 })
 }
 
+/// How many partitions of a topic have a leader that is up.
+pub(crate) fn led_partitions(bootstrap: &str, topic: &str) -> usize {
+    let metadata = consumer(bootstrap, "unused").fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let up: Vec<i32> = metadata.brokers().iter().map(|broker| broker.id()).collect();
+    metadata.topics().first().map_or(0, |t| t.partitions().iter().filter(|p| up.contains(&p.leader())).count())
+}
+
 /// All committed records of a topic, a partition after the other.
 pub(crate) fn read_all(bootstrap: &str, topic: &str) -> Vec<Read> {
     let count = partitions(bootstrap, topic);

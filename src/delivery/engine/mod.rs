@@ -1,7 +1,8 @@
 //! The engine: one task that owns all delivery state and drives every record from intake to settlement.
 //!
-//! One turn takes whatever is ready (returns of attempts and appends, batches, the tick), starts what may start, and sends what came back to
-//! the intake threads in one message a class. Attempts and appends are futures in one set, polled by this task alone: no spawn and no
+//! One turn takes what is ready (returns of attempts and appends, the tick) and some of what came, of each class its part, starts what may
+//! start, and sends what came back to the intake threads in one message a class. So thousands of retries that come at once keep no fresh
+//! event waiting for longer than a turn. Attempts and appends are futures in one set, polled by this task alone: no spawn and no
 //! lock per event. What decides lives elsewhere: `sort` (what is to be done with a record), `lanes` (who may start), `domain::verdict` and
 //! `domain::retry` (what an outcome means). A panic on the way of one record counts as an attempt of that record with outcome `internal`.
 //!
@@ -19,7 +20,7 @@ mod settling;
 use self::admit::Sight;
 use self::blackout::Breath;
 use super::attempt::{self, Callback};
-use super::handover::{Phase, Return, Ticket, ToEngine, ToIntake};
+use super::handover::{Intake, Phase, Return, Ticket, ToEngine, ToIntake};
 use super::lanes::Lanes;
 use super::oldest::{self, Oldest};
 use super::outage::Outage;
@@ -52,7 +53,9 @@ const TICKS_PER_SWEEP: u32 = 20;
 /// Ticks between looks at lanes that went silent: four a second.
 const TICKS_PER_WATCH: u32 = 5;
 /// Ready results taken in one turn before others have theirs.
-const TURN: usize = 512;
+const TURN: usize = 128;
+/// Records taken in in one turn, by class.
+const TAKEN_IN: [usize; 3] = [64, 16, 16];
 /// A template without an active key is looked at again after this (design §7).
 const KEY_RECHECK: Duration = Duration::from_secs(60);
 
@@ -148,16 +151,17 @@ pub async fn run<T: Transport, O: Outbox, C: Clock>(parts: Parts<T, O, C>, drain
                 Some(message) => engine.on_message(message),
                 None => break,
             },
+            // More is to be taken in; sockets have their turn before.
+            () = tokio::task::yield_now(), if engine.has_arrivals() => {}
         }
         for _ in 0..TURN {
-            if let Some(Some(done)) = jobs.next().now_or_never() {
-                engine.on_done(done);
-            } else if let Ok(message) = inbox.try_recv() {
-                engine.on_message(message);
-            } else {
-                break;
-            }
+            let Some(Some(done)) = jobs.next().now_or_never() else { break };
+            engine.on_done(done);
         }
+        while let Ok(message) = inbox.try_recv() {
+            engine.on_message(message);
+        }
+        engine.take_in_some();
         engine.start_waiting();
         for job in engine.jobs.drain(..) {
             jobs.push(perform(Rc::clone(&transport), Rc::clone(&outbox), Rc::clone(&clock), job));
@@ -179,6 +183,8 @@ struct Engine<C> {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     intakes: [Sender<ToIntake>; 3],
+    /// What came and is not taken in yet, by class.
+    arrivals: [VecDeque<Intake>; 3],
     lanes: Lanes<Box<Callback>>,
     outage: Outage,
     /// Records at hand to probe with while an outage of our own is presumed.
@@ -219,6 +225,7 @@ impl<C: Clock> Engine<C> {
             snapshot,
             metrics,
             intakes,
+            arrivals: Default::default(),
             lanes,
             probes: VecDeque::new(),
             resting: [false; 3],
@@ -241,13 +248,29 @@ impl<C: Clock> Engine<C> {
     fn on_message(&mut self, message: ToEngine) {
         match message {
             ToEngine::Batch(intakes) => {
-                self.renew_registry();
                 self.breathed(&intakes);
                 for intake in intakes {
-                    self.take_in(intake);
+                    self.arrivals[intake.ticket.assignment.class.index()].push_back(intake);
                 }
             }
             ToEngine::PhaseMoved => self.give_up_waiting(|ticket| ticket.assignment.phase() != Phase::Active),
+        }
+    }
+
+    fn has_arrivals(&self) -> bool {
+        self.arrivals.iter().any(|arrivals| !arrivals.is_empty())
+    }
+
+    fn take_in_some(&mut self) {
+        if !self.has_arrivals() {
+            return;
+        }
+        self.renew_registry();
+        for (class, most) in TAKEN_IN.into_iter().enumerate() {
+            for _ in 0..most {
+                let Some(intake) = self.arrivals[class].pop_front() else { break };
+                self.take_in(intake);
+            }
         }
     }
 

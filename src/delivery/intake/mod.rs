@@ -361,9 +361,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 self.end(&names);
                 self.source.release(&names);
             }
-            (State::Reading, SourceEvent::OutOfRange(assigned)) => {
+            (State::Reading, SourceEvent::OutOfRange { outside, unsure }) => {
                 self.context.metrics.kafka_error(KafkaErrorKind::OffsetReset);
-                self.go_on_after_a_gap(assigned);
+                self.go_on_after_a_gap(outside, unsure);
             }
             // The source is not polled before the partitions that it takes back are released.
             (
@@ -372,7 +372,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 | SourceEvent::Assigned(_)
                 | SourceEvent::Revoking(_)
                 | SourceEvent::Lost(_)
-                | SourceEvent::OutOfRange(_),
+                | SourceEvent::OutOfRange { .. },
             ) => warn!(class = %self.context.class, "the source went on before what it takes back was released"),
         }
         self.hand_over().err().map(|()| Ended::EngineGone)

@@ -40,12 +40,13 @@ impl<S: Source, C: Clock> Thread<S, C> {
         info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
     }
 
-    /// Offsets to read are, or were for a moment, not in the log. Where only its start moved up, the assignment goes on: what is in memory
-    /// cannot be read again. Where its end moved down it may be another log, and the partition begins anew.
-    pub(super) fn go_on_after_a_gap(&mut self, assigned: Vec<Assigned>) {
+    /// Offsets to read are not in the log. Where only its start moved up, the assignment goes on: what is in memory cannot be read again.
+    /// Where its end moved down it is another log, and the partition begins anew; so do the `unsure` ones, whose log may be another one.
+    pub(super) fn go_on_after_a_gap(&mut self, outside: Vec<Assigned>, unsure: Vec<Assigned>) {
         let mut starts = Vec::new();
-        let mut anew = Vec::new();
-        for one in assigned {
+        self.tell_uncommitted(|p| unsure.iter().any(|one| one.partition == p.name));
+        let mut anew = unsure;
+        for one in outside {
             let start = Start::decide(&one, self.context.class, self.context.settings.start_from);
             let name = one.partition.clone();
             let known = self.partitions.iter_mut().find(|p| p.name == name);
@@ -55,9 +56,6 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 partition.skip_to(at);
                 starts.push((name, at));
             } else {
-                if matches!(start, Start::Committed(_)) {
-                    self.tell_uncommitted(|p| p.name == name);
-                }
                 anew.push(one);
             }
         }
@@ -113,9 +111,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
 
     /// Forgets partitions and fences what of them is still with the engine.
     pub(super) fn end(&mut self, names: &[TopicPartition]) {
-        for partition in self.partitions.iter_mut().filter(|p| names.contains(&p.name)) {
+        for partition in self.partitions.iter().filter(|p| names.contains(&p.name)) {
             partition.assignment.advance(Phase::Fenced);
-            self.context.metrics.forget_partition(&partition.name.topic, partition.name.partition);
         }
         self.partitions.retain(|p| !names.contains(&p.name));
         if let Some(pending) = &mut self.pending {
@@ -123,7 +120,11 @@ impl<S: Source, C: Clock> Thread<S, C> {
             pending.retain(|(name, _)| !names.contains(name));
         }
         let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.retain(|name, _| !names.contains(name));
+        for name in names {
+            positions.remove(name);
+            // Under the lock, as whoever tells their lag does: it would make the series anew.
+            self.context.metrics.forget_partition(&name.topic, name.partition);
+        }
         drop(positions);
         // An engine that is gone has nothing under these partitions either.
         let _ = self.context.engine.send(ToEngine::PhaseMoved);

@@ -292,7 +292,7 @@ fn when_retention_overtakes_reading_what_is_in_memory_is_still_ours_and_not_comm
         match step {
             1 => SourceEvent::Assigned(vec![assigned("source", Some(0), 0, 10)]),
             2 => SourceEvent::Batch((0..2).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
-            3 => SourceEvent::OutOfRange(vec![assigned("source", Some(2), 5, 10)]),
+            3 => SourceEvent::OutOfRange { outside: vec![assigned("source", Some(2), 5, 10)], unsure: vec![] },
             20 => {
                 assert_eq!(stage.starts, [("source".to_owned(), 0), ("source".to_owned(), 5)]);
                 assert_eq!(stage.handed.len(), 2);
@@ -323,7 +323,7 @@ fn what_was_out_of_range_and_is_in_the_log_again_begins_anew_at_its_commit_and_w
                 stage.intake.send(ToIntake::Returns(stage.handed[..2].iter().map(settled).collect())).unwrap();
                 SourceEvent::Nothing
             }
-            10 => SourceEvent::OutOfRange(vec![assigned("source", Some(0), 0, 20)]),
+            10 => SourceEvent::OutOfRange { outside: vec![], unsure: vec![assigned("source", Some(0), 0, 20)] },
             11 => {
                 assert_eq!(stage.starts.last(), Some(&("source".to_owned(), 0)), "nothing above the commit is skipped");
                 assert!(stage.handed.iter().all(|t| t.assignment.phase() == Phase::Fenced));
@@ -334,6 +334,32 @@ fn what_was_out_of_range_and_is_in_the_log_again_begins_anew_at_its_commit_and_w
             }
             20 => {
                 assert_eq!(stage.handed.iter().map(|t| t.offset).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 1, 2, 3]);
+                end()
+            }
+            _ => SourceEvent::Nothing,
+        }
+    });
+}
+
+#[test]
+fn a_log_that_may_be_another_one_is_read_from_its_start_where_retention_has_passed_the_commit() {
+    let mut step = 0;
+    play(Class::Fresh, 16, |stage| {
+        step += 1;
+        match step {
+            1 => SourceEvent::Assigned(vec![assigned("source", Some(0), 0, 10)]),
+            2 => SourceEvent::Batch((0..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect()),
+            10 => SourceEvent::OutOfRange { outside: vec![], unsure: vec![assigned("source", Some(0), 2, 20)] },
+            11 => {
+                assert_eq!(stage.starts.last(), Some(&("source".to_owned(), 2)));
+                SourceEvent::Batch((2..4).map(|n| record("source", n, EPOCH, "{}", &[])).collect())
+            }
+            20 => {
+                assert_eq!(
+                    stage.handed.iter().map(|t| t.offset).collect::<Vec<_>>(),
+                    [0, 1, 2, 3, 2, 3],
+                    "none is taken for one read before"
+                );
                 end()
             }
             _ => SourceEvent::Nothing,

@@ -36,6 +36,7 @@ impl Beginning {
                 continue;
             }
             let answered = client.committed_offsets(asked, QUESTION)?;
+            answered.elements().iter().try_for_each(|element| element.error())?;
             if answered.elements().iter().any(|e| matches!(e.offset(), Offset::Offset(_))) {
                 beginning.begun.insert(topic.clone());
                 continue;
@@ -56,11 +57,12 @@ impl Beginning {
 
 #[cfg(test)]
 mod tests {
+    use super::{Beginning, Context};
     use crate::delivery::ports::{Assigned, CommitMode, Source as _, SourceEvent};
     use crate::delivery::settings::StartFrom;
     use crate::domain::class::Class;
     use crate::domain::offsets::CommitPoint;
-    use crate::kafka::client::ClientSettings;
+    use crate::kafka::client::{ClientSettings, make};
     use crate::kafka::consumer::Consumer;
     use crate::kafka::consumer::tests::of_group;
     use crate::kafka::embedded::EmbeddedCluster;
@@ -113,8 +115,8 @@ mod tests {
         let given = assigned(&mut second);
         assert_eq!((given.len(), &given[0].committed, given[0].latest), (1, &None, Some(3)));
         // Who comes later finds the topic begun: a partition without a commit is read from its start.
-        let later = member(&settings);
-        let ends = later.beginning.as_ref().map(|known| (known.end_of(TOPIC, 0), known.end_of(TOPIC, 1), known.end_of(TOPIC, 2)));
-        assert_eq!(ends, Some((None, None, None)));
+        let later = make(&settings.consumer(Class::Fresh), Context::new(Metrics::new(&[], &[]).unwrap())).unwrap();
+        let known = Beginning::look(&later, &[TOPIC.to_owned()]).unwrap();
+        assert_eq!([0, 1, 2].map(|partition| known.end_of(TOPIC, partition)), [None; 3]);
     }
 }

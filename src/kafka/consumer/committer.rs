@@ -8,6 +8,7 @@
 
 use super::context::{Context, Notice};
 use super::list_of;
+use super::vanished::Held;
 use crate::delivery::ports::{CommitRefused, TopicPartition};
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
@@ -28,6 +29,8 @@ use std::time::{Duration, Instant};
 pub(super) const LAST_COMMIT: Duration = Duration::from_secs(5);
 /// For so long it is tried again while it is refused because of a rebalance: others are in the middle of one, and it passes.
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
+/// Between looks at all commits.
+const LOOK: Duration = Duration::from_secs(5);
 /// Between such tries.
 const REBALANCE_PAUSE: Duration = Duration::from_millis(100);
 /// Answers that are about some topic among those committed, and no word about the others.
@@ -52,8 +55,12 @@ pub(super) struct Committer {
     requests: Sender<Request>,
     /// Last commits given up so far: what was asked for before one is void, for its partitions may be another's by now.
     given_up: Arc<AtomicUsize>,
+    /// Who has a commit that could vanish.
+    pub(super) held: Held,
     /// Of the commit that is not waited for.
     under_way: Option<Receiver<Answer>>,
+    /// When all commits are looked at, while none is made.
+    look_at: Instant,
     thread: JoinHandle<()>,
     /// Disconnected when the thread ends.
     ended: Receiver<Infallible>,
@@ -87,6 +94,8 @@ fn ended() -> CommitRefused {
 
 impl Committer {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>, class: Class) -> Result<Self, ClientError> {
+        let held = Held::default();
+        let known = held.clone();
         let (requests, asked) = mpsc::channel::<Request>();
         let (alive, ended) = mpsc::channel();
         let given_up = Arc::new(AtomicUsize::new(0));
@@ -95,7 +104,16 @@ impl Committer {
             let _alive = alive;
             for Request { points, until, era, answer } in asked {
                 let is_void = || until.is_some_and(|until| Instant::now() >= until) || current.load(Ordering::Acquire) != era;
-                let result = commit(&client, &points, is_void);
+                let names: Vec<TopicPartition> = points.iter().map(|(name, _)| name.clone()).collect();
+                let vanished = known.vanished(&client, (!names.is_empty()).then_some(&names));
+                if !vanished.is_empty() {
+                    client.context().note(Notice::Vanished(vanished.clone()));
+                }
+                let result = commit(&client, &points, &vanished, is_void);
+                match &result {
+                    Ok(()) => known.accepted(names.iter()),
+                    Err(refused) => known.accepted(refused.accepted.iter()),
+                }
                 // A right that is missing is named by whoever knows the names.
                 let code = result.as_ref().err().and_then(|refused| refused.error.rdkafka_error_code());
                 if let Some(code) = code.filter(|code| is_denied(*code)) {
@@ -106,7 +124,8 @@ impl Committer {
             }
         };
         let thread = thread::Builder::new().name(format!("commit-{class}")).spawn(work);
-        Ok(Self { requests, given_up, under_way: None, thread: thread.map_err(|e| ClientError::Create(e.to_string()))?, ended })
+        let thread = thread.map_err(|e| ClientError::Create(e.to_string()))?;
+        Ok(Self { requests, given_up, held, under_way: None, look_at: Instant::now() + LOOK, thread, ended })
     }
 
     /// Asks the thread; one that has ended drops the other end.
@@ -124,6 +143,14 @@ impl Committer {
         }
         self.under_way = Some(self.ask(points, None));
         Ok(())
+    }
+
+    /// Has all commits looked at, now and then: [`Notice::Vanished`] tells.
+    pub(super) fn look_now_and_then(&mut self) {
+        if Instant::now() >= self.look_at && !self.is_busy() {
+            self.look_at = Instant::now() + LOOK;
+            drop(self.ask(Vec::new(), None));
+        }
     }
 
     /// Whether [`Self::answer`] is still to come.
@@ -174,11 +201,23 @@ impl Committer {
     }
 }
 
-/// An awaited commit of all points, unless it is void; where one topic's own fault refused it, of each topic by itself.
-fn commit(client: &BaseConsumer<Context>, points: &Points, is_void: impl Fn() -> bool) -> Answer {
+/// An awaited commit of all points but those of `vanished`, unless it is void; where one topic's own fault refused it, of each topic by itself.
+fn commit(client: &BaseConsumer<Context>, points: &Points, vanished: &[TopicPartition], is_void: impl Fn() -> bool + Copy) -> Answer {
     let void = || Refused::whole(KafkaError::ConsumerCommit(Code::OperationTimedOut));
+    if points.is_empty() {
+        return Ok(());
+    }
     if is_void() {
         return Err(void());
+    }
+    if !vanished.is_empty() {
+        let mut rest = points.clone();
+        rest.retain(|(name, _)| !vanished.contains(name));
+        let accepted = match commit(client, &rest, &[], is_void) {
+            Ok(()) => rest.into_iter().map(|(name, _)| name).collect(),
+            Err(refused) => refused.accepted,
+        };
+        return Err(Refused { error: KafkaError::ConsumerCommit(Code::UnknownTopicOrPartition), accepted });
     }
     let Err(error) = commit_once(client, points) else { return Ok(()) };
     let mut by_topic: BTreeMap<Arc<str>, Points> = BTreeMap::new();
@@ -211,20 +250,21 @@ fn commit_once(client: &BaseConsumer<Context>, points: &Points) -> KafkaResult<(
     client.commit(&list, CommitMode::Sync)
 }
 
-/// The group's commits of `partitions`, of those that have one.
-pub(super) fn commits_of(
-    client: &BaseConsumer<Context>,
-    partitions: &[TopicPartition],
-    timeout: Duration,
-) -> KafkaResult<HashMap<TopicPartition, (i64, String)>> {
+/// What the broker says of each partition's commit.
+type Commits = HashMap<TopicPartition, KafkaResult<Option<(i64, String)>>>;
+
+/// The group's commits of `partitions`.
+pub(super) fn commits_of(client: &BaseConsumer<Context>, partitions: &[TopicPartition], timeout: Duration) -> KafkaResult<Commits> {
     let answered = client.committed_offsets(list_of(partitions), timeout)?;
     let mut commits = HashMap::new();
     for element in answered.elements() {
-        element.error()?;
         let of = |name: &&TopicPartition| *name.topic == *element.topic() && name.partition == element.partition();
-        if let (Offset::Offset(offset), Some(name)) = (element.offset(), partitions.iter().find(of)) {
-            commits.insert(name.clone(), (offset, element.metadata().to_owned()));
-        }
+        let Some(name) = partitions.iter().find(of) else { continue };
+        let commit = element.error().map(|()| match element.offset() {
+            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+        });
+        commits.insert(name.clone(), commit);
     }
     Ok(commits)
 }

@@ -1,5 +1,6 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
+use crate::delivery::ports::TopicPartition;
 use crate::kafka::client::log_line;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
@@ -24,6 +25,8 @@ pub(super) enum Notice {
         /// They are gone already.
         lost: bool,
     },
+    /// The group's commits of these have vanished.
+    Vanished(Vec<TopicPartition>),
     /// The client reports trouble that it handles itself.
     Trouble(RDKafkaErrorCode),
 }

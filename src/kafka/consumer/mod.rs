@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  poll ─┬─ records ───────────────────────────► Batch (detached at once)
-//!        ├─ rebalance: assign ─► resolving ────► Assigned (with commits and watermarks)   ─► start   (incremental assign)
+//!        ├─ rebalance: assign ─► `resolving` ──► Assigned (with commits and watermarks)   ─► start   (incremental assign)
 //!        ├─ rebalance: revoke ─────────────────► Revoking | Lost                           ─► release (incremental unassign)
 //!        ├─ commit answered ───────────────────► Committed
+//!        ├─ commit `vanished` (topic deleted) ─► OutOfRange                               ─► start   (unassign, assign)
 //!        └─ error ─┬─ offset out of range ─────► `stopped` finds which, OutOfRange         ─► start   (unassign, assign)
 //!                  ├─ fatal ───────────────────► Fatal
 //!                  └─ anything else: counted, the client tries again by itself
@@ -14,15 +15,19 @@
 //! thread's own loop. That keeps waiting for running attempts, and commits, out of the callback. While the consumer closes nobody answers
 //! from the loop any more, so the callback does it.
 //!
-//! An assignment whose commits and watermarks cannot be read yet is *resolving*: it is asked for again between polls, for as long as it takes.
+//! Nothing here waits for a broker, but the last commit of partitions that go: commits have a thread (`committer`), questions about
+//! partitions another one (`questions`).
 
 mod beginning;
 mod committer;
 mod context;
 mod denied;
 mod polling;
+mod questions;
+mod resolving;
 mod stopped;
 mod trouble;
+mod vanished;
 
 use super::client::{ClientError, ClientSettings, code_of, make};
 use super::record::TopicNames;
@@ -36,24 +41,27 @@ use committer::{Committer, commits_of};
 use context::{Context, Notice};
 use denied::Denied;
 use polling::{Polled, whole_millis};
+use questions::Questions;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use resolving::Resolving;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stopped::Stopped;
+use stopped::{Found, Nexts, Stopped};
 use trouble::kind_of;
 
 /// One question about commits or watermarks.
 const QUESTION: Duration = Duration::from_secs(3);
-/// Between questions about an assignment that cannot be resolved yet.
-const RESOLVE_PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait for records while an answer to a question is awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// One class's consumer. Left when dropped, at the latest.
 pub struct Consumer {
     client: Option<Arc<BaseConsumer<Context>>>,
     committer: Option<Committer>,
+    questions: Option<Questions>,
     class: Class,
     names: TopicNames,
     metrics: Arc<Metrics>,
@@ -64,13 +72,9 @@ pub struct Consumer {
     paused: HashSet<TopicPartition>,
     /// Some partition is not read any more and it is not known yet which.
     stopped: Option<Stopped>,
-    resolving: Vec<TopicPartition>,
-    /// Source topics to be read from their ends, and how they were when this member began, once the broker has said.
-    latest: Vec<String>,
-    beginning: Option<Beginning>,
-    /// An assignment is to be answered, also an empty one.
-    unanswered: bool,
-    ask_again_at: Instant,
+    resolving: Resolving,
+    /// Those whose commit has vanished, until it is known where they begin anew.
+    anew: Resolving,
 }
 
 impl Consumer {
@@ -105,6 +109,7 @@ impl Consumer {
         client.subscribe(&topics)?;
         Ok(Self {
             committer: Some(Committer::start(Arc::clone(&client), class)?),
+            questions: Some(Questions::start(Arc::clone(&client), class, latest, beginning.ok())?),
             client: Some(client),
             class,
             names: TopicNames::default(),
@@ -113,11 +118,8 @@ impl Consumer {
             started: HashMap::new(),
             paused: HashSet::new(),
             stopped: None,
-            resolving: Vec::new(),
-            latest,
-            beginning: beginning.ok(),
-            unanswered: false,
-            ask_again_at: Instant::now(),
+            resolving: Resolving::new(Instant::now()),
+            anew: Resolving::new(Instant::now()),
         })
     }
 
@@ -129,34 +131,27 @@ impl Consumer {
         if let Some(result) = self.committer.as_mut().and_then(Committer::answer) {
             return Some(SourceEvent::Committed(result));
         }
-        if self.unanswered && Instant::now() >= self.ask_again_at {
-            match self.resolve() {
-                Ok(assigned) => {
-                    self.unanswered = false;
-                    self.resolving.clear();
-                    self.denied.joined();
-                    return Some(SourceEvent::Assigned(assigned));
-                }
-                Err(error) => {
-                    tracing::warn!(class = %self.class, cause = %code_of(&error), "commits or watermarks of an assignment cannot be read yet, asking again");
-                    self.count(&error);
-                    self.ask_again_at = Instant::now() + RESOLVE_PAUSE;
-                }
-            }
+        if let Some(assigned) = self.resolved() {
+            self.denied.joined();
+            return Some(SourceEvent::Assigned(assigned));
         }
         loop {
             return match self.client()?.context().next_notice()? {
                 Notice::Assign(partitions) => {
                     let partitions = self.interned(partitions);
-                    self.resolving.extend(partitions);
-                    self.unanswered = true;
-                    self.ask_again_at = Instant::now();
+                    self.resolving.give(partitions, Instant::now());
                     self.next_notice()
                 }
                 Notice::Revoke { partitions, lost } => {
                     let partitions = self.interned(partitions);
-                    self.resolving.retain(|p| !partitions.contains(p));
+                    self.resolving.take_back(&partitions);
+                    self.anew.take_back(&partitions);
                     Some(if lost { SourceEvent::Lost(partitions) } else { SourceEvent::Revoking(partitions) })
+                }
+                Notice::Vanished(partitions) => {
+                    tracing::error!(class = %self.class, partitions = partitions.len(), "the group's commits have vanished (topic deleted?): what is read begins anew, at the start of the log");
+                    self.anew.add(partitions.into_iter().filter(|name| self.started.contains_key(name)), Instant::now());
+                    continue;
                 }
                 Notice::Trouble(code) => {
                     self.denied.met(code);
@@ -175,15 +170,15 @@ impl Consumer {
         }
         while let Some(notice) = self.client().and_then(|client| client.context().next_notice()) {
             match notice {
-                Notice::Assign(_) => self.unanswered = true,
+                Notice::Assign(_) => self.resolving.give(Vec::new(), Instant::now()),
                 Notice::Revoke { partitions, .. } => {
                     let partitions = self.interned(partitions);
                     self.release(&partitions);
                 }
-                Notice::Trouble(_) => {}
+                Notice::Vanished(_) | Notice::Trouble(_) => {}
             }
         }
-        if std::mem::take(&mut self.unanswered) {
+        if self.resolving.take_waiting() {
             self.start(&[]);
         }
     }
@@ -192,29 +187,36 @@ impl Consumer {
         partitions.into_iter().map(|(topic, partition)| TopicPartition { topic: self.names.intern(&topic), partition }).collect()
     }
 
-    /// Asks for the commits and watermarks of `partitions`.
-    fn resolve(&mut self) -> KafkaResult<Vec<Assigned>> {
-        let (Some(client), partitions) = (self.client.as_deref(), &self.resolving) else { return Ok(Vec::new()) };
-        if partitions.is_empty() {
-            return Ok(Vec::new());
+    /// Asks about partitions, takes what was answered, and says what the intake is to be told now.
+    fn resolved(&mut self) -> Option<Vec<Assigned>> {
+        let (now, questions) = (Instant::now(), self.questions.as_mut()?);
+        let mut refused = None;
+        while let Some(answer) = questions.answer() {
+            if self.resolving.wants(&answer) {
+                refused = self.resolving.answered(answer, now).err().or(refused);
+            } else if self.anew.wants(&answer) {
+                refused = self.anew.answered(answer, now).err().or(refused);
+            } else if let Some(stopped) = &mut self.stopped {
+                stopped.answered(answer);
+            }
         }
-        let beginning = match &mut self.beginning {
-            Some(known) => known,
-            unknown => unknown.insert(Beginning::look(client, &self.latest)?),
-        };
-        let commits = commits_of(client, partitions, QUESTION)?;
-        let mut assigned = Vec::with_capacity(partitions.len());
-        for name in partitions {
-            let (low, high) = client.fetch_watermarks(&name.topic, name.partition, QUESTION)?;
-            assigned.push(Assigned {
-                committed: commits.get(name).cloned(),
-                latest: beginning.end_of(&name.topic, name.partition),
-                partition: name.clone(),
-                low,
-                high,
-            });
+        self.resolving.ask(now, |names| questions.ask(names));
+        self.anew.ask(now, |names| questions.ask(names));
+        if let Some(error) = refused {
+            tracing::warn!(class = %self.class, cause = %code_of(&error), "commits or watermarks of partitions cannot be read yet, asking again");
+            self.count(&error);
         }
-        Ok(assigned)
+        let assigned = self.resolving.told(now)?;
+        self.committer.iter().for_each(|committer| committer.held.begin(&assigned));
+        Some(assigned)
+    }
+
+    /// Those whose commit has vanished, and still is not there: to begin anew.
+    fn begun_anew(&mut self) -> Option<SourceEvent> {
+        let mut unsure = self.anew.told(Instant::now())?;
+        unsure.retain(|assigned| assigned.committed.is_none());
+        unsure.iter_mut().for_each(|assigned| assigned.latest = None);
+        (!unsure.is_empty()).then_some(SourceEvent::OutOfRange { outside: Vec::new(), unsure })
     }
 
     fn on_error(&mut self, error: &KafkaError) -> Option<SourceEvent> {
@@ -223,9 +225,10 @@ impl Consumer {
             return Some(SourceEvent::Fatal(format!("{code:?}")));
         }
         if let KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) = error {
+            let (nexts, now) = (self.nexts(), Instant::now());
             match &mut self.stopped {
-                Some(stopped) => stopped.count += 1,
-                None => self.stopped = Some(Stopped::one(RESOLVE_PAUSE)),
+                Some(stopped) => stopped.one_more(nexts, now),
+                None => self.stopped = Some(Stopped::one(nexts, now)),
             }
             return None;
         }
@@ -233,28 +236,52 @@ impl Consumer {
         None
     }
 
-    /// Partitions that are not read any more, as if newly assigned: with the next offset to read as their commit where the log does not
-    /// have it, else with the group's.
-    fn out_of_range(&mut self) -> Option<SourceEvent> {
-        let mut stopped = self.stopped.take_if(|stopped| stopped.is_due())?;
+    /// Where each started partition stands.
+    fn nexts(&mut self) -> Nexts {
         let positions: HashMap<TopicPartition, i64> = self.positions().into_iter().collect();
-        let next = |(name, start): (&TopicPartition, &i64)| (name.clone(), positions.get(name).copied().unwrap_or(*start));
-        let nexts: HashMap<TopicPartition, i64> = self.started.iter().map(next).collect();
-        // A commit on its way would be overtaken by the look at the commits, and later ones would go back behind it.
+        self.started.iter().map(|(name, start)| (name.clone(), positions.get(name).copied().unwrap_or(*start))).collect()
+    }
+
+    /// Partitions that are not read any more.
+    fn out_of_range(&mut self) -> Option<SourceEvent> {
+        self.stopped.as_ref()?;
+        let (nexts, now) = (self.nexts(), Instant::now());
+        let (stopped, questions) = (self.stopped.as_mut()?, self.questions.as_mut()?);
+        stopped.ask(&nexts, now, |names| questions.ask(names));
         let commits_rest = self.committer.as_ref().is_some_and(|committer| !committer.is_busy());
-        let found = stopped.find(self.client.as_deref()?, &nexts, self.beginning.as_ref(), commits_rest, Instant::now() + QUESTION);
-        match found {
-            Ok(Some(assigned)) => return (!assigned.is_empty()).then_some(SourceEvent::OutOfRange(assigned)),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(class = %self.class, cause = %code_of(&error), "a partition is not read any more, and commits or watermarks that show which cannot be read yet, asking again");
+        let (outside, mut unsure, over) = match stopped.found(&nexts, &self.paused, commits_rest, now) {
+            Found::Nothing => return None,
+            Found::Outside(outside) => (outside, Vec::new(), stopped.is_over()),
+            Found::Unsure(outside, unsure) => (outside, unsure, true),
+        };
+        if !unsure.is_empty() {
+            if let Err(error) = self.with_commits(&mut unsure) {
+                tracing::warn!(class = %self.class, cause = %code_of(&error), "a partition is not read any more, and the commits at which all would begin anew cannot be read yet, asking again");
                 self.count(&error);
+                self.stopped.iter_mut().for_each(|stopped| stopped.later(now));
+                return None;
             }
+            tracing::error!(
+                class = %self.class,
+                partitions = unsure.len(),
+                "the broker did not have the offset to read of a partition, and has it now (log truncated and written anew?): all go back to their commits, repeats are possible"
+            );
         }
-        // The client does not read on by itself: whoever it is, it must be found.
-        stopped.later(RESOLVE_PAUSE);
-        self.stopped = Some(stopped);
-        None
+        if over {
+            self.stopped = None;
+        }
+        (!outside.is_empty() || !unsure.is_empty()).then_some(SourceEvent::OutOfRange { outside, unsure })
+    }
+
+    /// Gives each its commit of now.
+    fn with_commits(&self, partitions: &mut [Assigned]) -> KafkaResult<()> {
+        let Some(client) = self.client() else { return Ok(()) };
+        let names: Vec<TopicPartition> = partitions.iter().map(|assigned| assigned.partition.clone()).collect();
+        let mut commits = commits_of(client, &names, QUESTION)?;
+        for assigned in partitions {
+            assigned.committed = commits.remove(&assigned.partition).unwrap_or(Ok(None))?;
+        }
+        Ok(())
     }
 
     fn count(&mut self, error: &KafkaError) {
@@ -285,10 +312,13 @@ impl Source for Consumer {
             {
                 return event;
             }
-            if let Some(event) = self.out_of_range() {
+            if let Some(event) = self.begun_anew().or_else(|| self.out_of_range()) {
                 return event;
             }
-            let left = whole_millis(deadline.saturating_duration_since(Instant::now()));
+            self.committer.iter_mut().for_each(Committer::look_now_and_then);
+            let awaits = self.stopped.is_some() || self.resolving.is_busy() || self.anew.is_busy();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = whole_millis(if awaits { left.min(LOOK_AGAIN) } else { left });
             match Self::poll_one(self.client.as_deref(), &mut self.names, left) {
                 Polled::Record(first) => return SourceEvent::Batch(self.take(first, max)),
                 Polled::Error(error) => {
@@ -335,6 +365,7 @@ impl Source for Consumer {
 
     fn release(&mut self, partitions: &[TopicPartition]) {
         // The client takes back what it was given and nothing else: not what was still being resolved.
+        self.committer.iter().for_each(|committer| committer.held.end(partitions));
         let given: Vec<TopicPartition> = partitions.iter().filter(|name| self.started.remove(*name).is_some()).cloned().collect();
         if let Some(client) = self.client()
             && let Err(error) = client.incremental_unassign(&list_of(&given))
@@ -385,6 +416,9 @@ impl Source for Consumer {
     fn leave(&mut self) {
         self.answer_the_rest();
         if let Some(client) = self.client.take() {
+            if let Some(questions) = self.questions.take() {
+                questions.end();
+            }
             if let Some(committer) = self.committer.take() {
                 committer.end();
             }
@@ -472,7 +506,7 @@ mod tests {
                     SourceEvent::Committed(answer) => return answer,
                     SourceEvent::Lost(names) | SourceEvent::Revoking(names) => self.consumer.release(&names),
                     SourceEvent::Assigned(_) | SourceEvent::Batch(_) | SourceEvent::Nothing => {}
-                    event @ (SourceEvent::OutOfRange(_) | SourceEvent::Fatal(_)) => panic!("{event:?}"),
+                    event @ (SourceEvent::OutOfRange { .. } | SourceEvent::Fatal(_)) => panic!("{event:?}"),
                 }
             }
         }
@@ -505,11 +539,13 @@ mod tests {
         // By the time the watermarks are asked the offset is in the log.
         member.cluster.fail_fetches(vec![OUT_OF_RANGE]);
         produce(&member.settings, 2);
-        let SourceEvent::OutOfRange(again) = member.event() else { panic!("the partition is not read any more, and nobody says so") };
+        let SourceEvent::OutOfRange { outside, unsure } = member.event() else {
+            panic!("the partition is not read any more, and nobody says so")
+        };
         let committed = Some((4, String::new()));
         assert_eq!(
-            again,
-            [Assigned { partition: name.clone(), committed, latest: None, low: 0, high: 8 }],
+            (outside, unsure),
+            (vec![], vec![Assigned { partition: name.clone(), committed, latest: None, low: 0, high: 8 }]),
             "from its commit, with its map"
         );
         member.consumer.start(&[(name, 4)]);

@@ -103,7 +103,7 @@ impl SimSource {
         let out = |(p, at): &(&Place, &i64)| broker.logs.get(p).is_some_and(|l| **at < l.start || **at > l.next);
         let out: Vec<Assigned> =
             self.positions.iter().filter(out).map(|(p, at)| Self::assigned(&broker, p, Some((*at, String::new())))).collect();
-        (!out.is_empty()).then_some(SourceEvent::OutOfRange(out))
+        (!out.is_empty()).then_some(SourceEvent::OutOfRange { outside: out, unsure: Vec::new() })
     }
 
     fn gone(&mut self, places: &[Place], cause: Cause) {
