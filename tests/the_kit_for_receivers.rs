@@ -203,13 +203,18 @@ fn receive_verifies_what_the_daemon_sends_and_tells_repeats() {
     assert_eq!(http::post(receive.port, "/", &[("webhook-id".into(), "forged\u{1b}".into())], b"{}"), Some(400), "no header holds that");
     assert_eq!(http::post(receive.port, "/", &[("webhook-id".into(), "forged".into())], b"{}"), Some(401));
     receive.wait_line(&[" 401 refused id=forged", "webhook-signature is missing"]);
-    // What is too old; `verify` could be told another time, this cannot.
+    // Properly signed, by another secret; and by the right one, long ago: `verify` could be told another time, this cannot.
     let key = dir.join("key").display().to_string();
     std::fs::write(&key, KEY).unwrap();
-    let old = text(&run(&["sign", "--key-file", &key, "--secret", SECRET, "--id", "old", "--at", "1642089598"], b"{}"));
-    let (headers, body) = http::message(&old);
-    assert_eq!(http::post(receive.port, "/", &headers, body.as_bytes()), Some(401));
-    receive.wait_line(&[" 401 refused id=old", "webhook-timestamp is", "s old"]);
+    for (id, more, why) in [
+        ("other", &["--secret", "another-secret-0123456789"][..], "webhook-signature does not match"),
+        ("old", &["--secret", SECRET, "--at", "1642089598"], "s old, "),
+    ] {
+        let signed = text(&run(&[&["sign", "--key-file", &key, "--id", id][..], more].concat(), b"{}"));
+        let (headers, body) = http::message(&signed);
+        assert_eq!(http::post(receive.port, "/", &headers, body.as_bytes()), Some(401), "{id}");
+        receive.wait_line(&[&format!(" 401 refused id={id} "), why]);
+    }
     assert!(!receive.lines().concat().contains("--at"), "{:#?}", receive.lines());
     assert_eq!(receive.end("TERM"), 0);
 }
