@@ -95,11 +95,12 @@ producers: $(PRODUCERS)/python/.complete $(PRODUCERS)/go/.complete ## what upstr
 
 receivers: $(RECEIVERS)/node/.complete $(RECEIVERS)/java/.complete $(RECEIVERS)/go/.complete ## what the examples for receivers need: the libraries of Node, Java and Go
 
-tools: ## promtool, Java and kcat, which the tests call
+tools: ## promtool, Java, kcat and curl, which the tests call
 	@$(call need,promtool,prometheus)
 	@$(call need,java,default-jre-headless)
 	@$(NEED_JDK)
 	@$(call need,kcat,kcat)
+	@$(call need,curl,curl)
 
 $(KAFKA)/.complete: tests/kafka/pom.xml
 	@$(call need,mvn,maven default-jdk-headless)

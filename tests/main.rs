@@ -31,6 +31,7 @@ mod sigterm_drains;
 mod source_document_rules;
 mod source_gaps_are_passed;
 mod ten_thousand_events;
+mod the_first_ten_minutes;
 mod the_kit_for_receivers;
 mod tiers_are_a_timing_wheel;
 mod upstream_variety;

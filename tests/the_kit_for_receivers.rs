@@ -1,8 +1,9 @@
-//! `sign`, `verify`, `receive` and `send-test`, as they are typed: pipes, exit codes, what is said.
+//! `sign`, `verify`, `receive` and `send-test`, as they are typed: pipes, exit codes, what is said. And the page for receivers, played.
 
 use crate::harness::processes::{Process, free_port, tail};
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, binary, both, event, simple_registry};
+use crate::harness::transcript::Stage;
 use crate::harness::verify::{Case, Judge, Keys, all_pass};
 use crate::harness::{SOON, await_some, await_true, http};
 use std::io::Write as _;
@@ -94,6 +95,8 @@ fn verify_says_why_and_exits_1() {
         assert_eq!(done.status.code(), Some(i32::from(what != "genuine")), "{what}: {}", both(&done));
         assert!(both(&done).contains(said), "{what}: {}", both(&done));
         assert!(!both(&done).contains(KEY), "{what}: {}", both(&done));
+        let of_time = ["too old", "expired", "too new"].contains(&what);
+        assert_eq!(both(&done).contains("--at UNIX"), of_time, "{what}: {}", both(&done));
     }
 }
 
@@ -200,6 +203,19 @@ fn receive_verifies_what_the_daemon_sends_and_tells_repeats() {
     assert_eq!(http::post(receive.port, "/", &[("webhook-id".into(), "forged\u{1b}".into())], b"{}"), Some(400), "no header holds that");
     assert_eq!(http::post(receive.port, "/", &[("webhook-id".into(), "forged".into())], b"{}"), Some(401));
     receive.wait_line(&[" 401 refused id=forged", "webhook-signature is missing"]);
+    // Properly signed, by another secret; and by the right one, long ago: `verify` could be told another time, this cannot.
+    let key = dir.join("key").display().to_string();
+    std::fs::write(&key, KEY).unwrap();
+    for (id, more, why) in [
+        ("other", &["--secret", "another-secret-0123456789"][..], "webhook-signature does not match"),
+        ("old", &["--secret", SECRET, "--at", "1642089598"], "s old, "),
+    ] {
+        let signed = text(&run(&[&["sign", "--key-file", &key, "--id", id][..], more].concat(), b"{}"));
+        let (headers, body) = http::message(&signed);
+        assert_eq!(http::post(receive.port, "/", &headers, body.as_bytes()), Some(401), "{id}");
+        receive.wait_line(&[&format!(" 401 refused id={id} "), why]);
+    }
+    assert!(!receive.lines().concat().contains("--at"), "{:#?}", receive.lines());
     assert_eq!(receive.end("TERM"), 0);
 }
 
@@ -290,4 +306,18 @@ fn send_test_sends_one_genuine_callback_and_its_exit_code_is_the_verdict() {
     assert!(printed.contains(last.header("webhook-signature").unwrap()), "{printed}");
     let done = binary().args(["send-test", "--domain", "ok.example", "--config", "nowhere.toml"]).output().unwrap();
     assert_eq!(done.status.code(), Some(78), "{}", both(&done));
+}
+
+/// The only other things typed: a free port, and the example and its key put where the page supposes them; `python` is that of `make verifiers`.
+#[test]
+fn the_page_for_receivers_leads_from_a_key_to_a_verified_callback() {
+    let (scene, key) = room("kit-page");
+    let mut stage = Stage::new(&scene.dir.join("room"));
+    std::fs::copy(key, scene.dir.join("room/shop.key")).unwrap();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::copy(project.join("examples/receivers/python/receiver.py"), scene.dir.join("room/receiver.py")).unwrap();
+    stage.first_on_the_path(&project.join(".cache/venv/bin"));
+    let port = free_port().to_string();
+    stage.play("docs/receivers.md", "## Ten minutes", &[("8080", &port)]);
+    stage.play("docs/receivers.md", "### When it does not verify", &[]);
 }

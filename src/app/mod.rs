@@ -12,6 +12,7 @@
 mod clock;
 mod descriptors;
 mod monitor;
+mod readiness;
 mod reload;
 pub mod test_callback;
 mod wiring;
@@ -100,7 +101,8 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
             return Err(anyhow::anyhow!("registry.topic: the registry topic is not supported yet; name a file with registry.file").into());
         }
     };
-    info!(settings = config::effective(settings), "effective settings");
+    // As text, not as a quoted one: at a terminal it is to be read.
+    info!(settings = %config::effective(settings), "effective settings");
     if !options.embedded {
         descriptors::tell_if_low(settings.delivery.max_in_flight);
     }
@@ -203,7 +205,7 @@ fn serve(
 
     let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
     let topic_settings = topic_settings(settings, options, &client, &store.snapshot());
-    let _monitor = monitor::start(topic_settings, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
+    let _monitor = monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
     let drained =
@@ -352,6 +354,7 @@ async fn supervise(
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let (mut drained, mut left) = (None, 0);
     let mut acknowledged = 0;
+    let mut readiness = readiness::Readiness::new();
     let mut limit: Option<tokio::time::Instant> = None;
     let within = |time: Duration| tokio::time::Instant::now() + time;
     loop {
@@ -378,6 +381,9 @@ async fn supervise(
                 let (waiting, before) = (outbox.unacknowledged_records(), acknowledged);
                 acknowledged = outbox.acknowledged_records();
                 metrics.set_appends_waiting(waiting, waiting == 0 || acknowledged > before, clock.now());
+                if limit.is_none() {
+                    readiness.look(&health.readiness());
+                }
             }
             () = sleep_until(limit) => {
                 warn!("a consumer did not leave its group in time; ending without it");

@@ -25,17 +25,20 @@ pub(super) struct Monitor {
     _alive: Sender<()>,
 }
 
+/// `told` is what the start has told already.
 pub(super) fn start(
     topics: TopicSettings,
+    told: &CheckReport,
     positions: Positions,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 ) -> Result<Monitor, anyhow::Error> {
     let probe = LagProbe::new(&topics.client)?;
     let (alive, ended) = mpsc::channel::<()>();
+    let mut known: BTreeSet<String> = told.findings.iter().map(ToString::to_string).collect();
     let spawned: io::Result<_> = thread::Builder::new().name("monitor".into()).spawn(move || {
         let mut checked = Instant::now();
-        let (mut known, mut tiers) = (BTreeSet::new(), BTreeSet::new());
+        let mut tiers = BTreeSet::new();
         let mut missing = health.readiness().iter().any(|check| check.problem.is_some());
         loop {
             export_lag(&probe, &positions, &topics.client.prefix, &metrics, &mut tiers);

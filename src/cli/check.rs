@@ -5,6 +5,7 @@ use super::failure::complain;
 use super::{Exit, Failure, load};
 use crate::config::{Settings, effective, per_process_notes};
 use crate::domain::registry::{EntityKind, Registry};
+use std::fmt::Display;
 use std::io::Write;
 
 pub(super) fn check(arguments: &CheckArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -41,8 +42,8 @@ fn found(settings: &Settings, registry: &Registry) -> String {
 }
 
 /// `1 domain`, `2 domains`.
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+pub(super) fn counted<N: Copy + Display + From<u8> + PartialEq>(number: N, what: &str) -> String {
+    if number == N::from(1) { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `callbackd replay`: the job of [`crate::kafka::replay`], with a progress bar and its account.
 
 use super::arguments::{OutputFormat, ReplayArguments};
+use super::check::counted;
 use super::failure::complain;
 use super::topics::table;
 use super::{Exit, Failure, broker, load, logging};
@@ -116,7 +117,7 @@ fn print_table(summary: &Summary, options: Options, out: &mut dyn Write) -> io::
         }
         writeln!(out, "{table}")?;
     }
-    let looked = format!("{} dead letters looked at, {} selected", summary.looked_at, total.selected);
+    let looked = format!("{} looked at, {} selected", counted(summary.looked_at, "dead letter"), total.selected);
     if options.dry_run {
         writeln!(out, "{looked}; a dry run: nothing was copied")?;
     } else {

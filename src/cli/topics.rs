@@ -5,9 +5,9 @@ use super::{Exit, Failure, broker, load};
 use crate::app;
 use crate::config::Settings;
 use crate::domain::registry::Registry;
-use crate::kafka::topics::{self, Asker, CheckReport, CreateOptions, Created, Outcome, Severity, TopicSettings};
+use crate::kafka::topics::{self, Asker, CheckReport, CreateOptions, CreateReport, Finding, Outcome, Severity, TopicSettings};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 pub(super) fn topics(command: &TopicsCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -35,7 +35,7 @@ fn wanted(settings: &Settings, config: &Path, registry: &Registry) -> TopicSetti
     TopicSettings { asker: Asker::Tool, ..of_daemon }
 }
 
-fn tell_created(created: &[Created], config: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
+fn tell_created(report: &CreateReport, config: &Path, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut table = table(["topic", "partitions", "replicas", "outcome"]);
     for index in [1, 2] {
         if let Some(column) = table.column_mut(index) {
@@ -44,7 +44,7 @@ fn tell_created(created: &[Created], config: &Path, out: &mut dyn Write) -> Resu
     }
     let mut failed = 0_usize;
     let mut existed = 0_usize;
-    for one in created {
+    for one in &report.created {
         let (partitions, replication) = (one.planned.partitions.to_string(), one.planned.replication.to_string());
         let (numbers, outcome) = match &one.outcome {
             Outcome::Created => ([partitions, replication], "created".to_owned()),
@@ -64,10 +64,11 @@ fn tell_created(created: &[Created], config: &Path, out: &mut dyn Write) -> Resu
     if existed > 0 {
         writeln!(out, "whether existing topics are right says: callbackd topics check --config {}", config.display())?;
     }
+    report.missing_sources.iter().try_for_each(|finding| tell(finding, out))?;
     if failed > 0 {
         return Err(anyhow::anyhow!(
             "{failed} of {} topics could not be created: see the table; the same command creates what is still missing",
-            created.len()
+            report.created.len()
         )
         .into());
     }
@@ -79,21 +80,24 @@ fn tell_found(report: &CheckReport, out: &mut dyn Write) -> Result<Exit, Failure
         writeln!(out, "all topics are as they should be")?;
         return Ok(Exit::Done);
     }
-    for finding in &report.findings {
-        let severity = match finding.severity {
-            Severity::Refuse => "error: ",
-            Severity::Wait => "missing:",
-            Severity::Warn => "warning:",
-        };
-        writeln!(out, "{severity} topic {}: {}", finding.topic, finding.message)?;
-        if !finding.command.is_empty() {
-            writeln!(out, "         mend it with: {}", finding.command)?;
-        }
-    }
+    report.findings.iter().try_for_each(|finding| tell(finding, out))?;
     Ok(match report.worst() {
         Some(Severity::Refuse) => Exit::Invalid,
         Some(Severity::Wait | Severity::Warn) | None => Exit::Done,
     })
+}
+
+fn tell(finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+    let severity = match finding.severity {
+        Severity::Refuse => "error: ",
+        Severity::Wait => "missing:",
+        Severity::Warn => "warning:",
+    };
+    writeln!(out, "{severity} topic {}: {}", finding.topic, finding.message)?;
+    if !finding.command.is_empty() {
+        writeln!(out, "         mend it with: {}", finding.command)?;
+    }
+    Ok(())
 }
 
 /// A table as all commands print it: no lines but below its head.
@@ -106,11 +110,11 @@ pub(super) fn table<const N: usize>(head: [&str; N]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::topics::{Finding, Kind, Planned};
+    use crate::kafka::topics::{Created, Kind, Planned};
 
-    fn created(name: &str, outcome: Outcome) -> Created {
+    fn created(name: &str, outcome: Outcome) -> CreateReport {
         let planned = Planned { name: name.into(), kind: Kind::Tier, partitions: 12, replication: 3, config: Default::default() };
-        Created { planned, outcome }
+        CreateReport { created: vec![Created { planned, outcome }], missing_sources: Vec::new() }
     }
 
     fn printed(act: impl FnOnce(&mut Vec<u8>) -> Result<Exit, Failure>) -> (Result<Exit, Failure>, String) {
@@ -122,13 +126,27 @@ mod tests {
     #[test]
     fn a_topic_that_could_not_be_created_is_exit_code_1_and_said() {
         let config = Path::new("c.toml");
-        let (result, out) =
-            printed(|out| tell_created(&[created("cb.retry.5s", Outcome::Created), created("cb.replay", Outcome::Existed)], config, out));
+        let mut both = created("cb.retry.5s", Outcome::Created);
+        both.created.extend(created("cb.replay", Outcome::Existed).created);
+        let (result, out) = printed(|out| tell_created(&both, config, out));
         assert_eq!(result.unwrap(), Exit::Done);
         assert!(out.contains("cb.retry.5s") && out.contains("created") && out.contains("callbackd topics check --config c.toml"), "{out}");
-        let (result, out) = printed(|out| tell_created(&[created("cb.replay", Outcome::Failed("PolicyViolation".into()))], config, out));
+        let (result, out) = printed(|out| tell_created(&created("cb.replay", Outcome::Failed("PolicyViolation".into())), config, out));
         assert_eq!(result.unwrap_err().exit(), Exit::Failed);
         assert!(out.contains("failed: PolicyViolation"), "{out}");
+    }
+
+    #[test]
+    fn a_source_topic_that_is_missing_is_told_beside_what_was_created_and_is_no_failure() {
+        let mut report = created("cb.replay", Outcome::Created);
+        let (topic, command) = ("recording.completed".to_owned(), "kafka-topics.sh --create".to_owned());
+        report.missing_sources.push(Finding { severity: Severity::Wait, topic, message: "does not exist yet".into(), command });
+        let (result, out) = printed(|out| tell_created(&report, Path::new("c.toml"), out));
+        assert_eq!(result.unwrap(), Exit::Done);
+        assert!(
+            out.ends_with("missing: topic recording.completed: does not exist yet\n         mend it with: kafka-topics.sh --create\n"),
+            "{out}"
+        );
     }
 
     #[test]

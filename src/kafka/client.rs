@@ -322,6 +322,10 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "librdkafka", facility, "{line}");
         }
+        // A coordinator that is still being made, as on a new cluster: the client asks again by itself.
+        RDKafkaLogLevel::Warning if facility == "GETPID" && line.ends_with("retrying") => {
+            tracing::info!(target: "librdkafka", facility, "{line}");
+        }
         RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),

@@ -191,7 +191,6 @@ impl Drop for Heartbeat {
     }
 }
 
-/// A list stays whole whoever panicked: each change is one assignment.
 /// `problem`, with its cause where one is known.
 fn because(problem: String, cause: &Mutex<Option<String>>) -> String {
     match &*held(cause) {
@@ -200,6 +199,7 @@ fn because(problem: String, cause: &Mutex<Option<String>>) -> String {
     }
 }
 
+/// A list stays whole whoever panicked: each change is one assignment.
 fn held<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }

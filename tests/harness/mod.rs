@@ -11,6 +11,7 @@ pub(crate) mod receiver;
 pub(crate) mod scene;
 pub(crate) mod secured;
 mod self_checks;
+pub(crate) mod transcript;
 pub(crate) mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};

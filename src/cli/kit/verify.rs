@@ -27,6 +27,9 @@ pub(crate) fn verify(arguments: &VerifyArguments, out: &mut dyn Write) -> Result
         return Ok(Exit::Done);
     }
     complain("callbackd: not verified");
+    if found.fails_by_time_alone() {
+        complain("--at UNIX judges by another time than now");
+    }
     if !arguments.headers.is_empty() && message::begins_with_a_header(&input) {
         complain("standard input begins with header lines, which count as body when --header is given");
     }

@@ -135,12 +135,12 @@ impl fmt::Display for Fault {
             }
             Self::TooOld { age } => write!(
                 f,
-                "webhook-timestamp is {age} s old, {} s more than the {TOLERANCE_SECS} s that are allowed: an old callback sent again, or this clock is ahead (--at judges by another time)",
+                "webhook-timestamp is {age} s old, {} s more than the {TOLERANCE_SECS} s that are allowed: an old callback sent again, or this clock is ahead",
                 age.saturating_sub(TOLERANCE_SECS)
             ),
             Self::TooNew { ahead } => write!(
                 f,
-                "webhook-timestamp is {ahead} s ahead, {} s more than the {TOLERANCE_SECS} s that are allowed: this clock is behind, or the sender's is ahead (--at judges by another time)",
+                "webhook-timestamp is {ahead} s ahead, {} s more than the {TOLERANCE_SECS} s that are allowed: this clock is behind, or the sender's is ahead",
                 ahead.saturating_sub(TOLERANCE_SECS)
             ),
             Self::MissingMember(name) => write!(f, "{name} is missing in the body: t and sign belong together"),
@@ -151,13 +151,12 @@ impl fmt::Display for Fault {
             }
             Self::MalformedSign => f.write_str("sign in the body is malformed: it is 32 lower-case hex digits"),
             Self::SignMismatch { doubt } => write!(f, "sign is not the MD5 of this key and t: {}", InVendor(*doubt)),
-            Self::Expired { since } => write!(
-                f,
-                "t expired {since} s ago: it is good for {T_LIFETIME_SECS} s; an old callback sent again, or this clock is ahead (--at judges by another time)"
-            ),
+            Self::Expired { since } => {
+                write!(f, "t expired {since} s ago: it is good for {T_LIFETIME_SECS} s; an old callback sent again, or this clock is ahead")
+            }
             Self::TooFarAhead { left } => write!(
                 f,
-                "t is {left} s ahead, and no sender sets it more than {T_LIFETIME_SECS} s ahead: this clock is behind, or the sender's is ahead (--at judges by another time)"
+                "t is {left} s ahead, and no sender sets it more than {T_LIFETIME_SECS} s ahead: this clock is behind, or the sender's is ahead"
             ),
         }
     }

@@ -120,6 +120,13 @@ impl Verification {
         both.iter().any(|finding| matches!(finding, Finding::Verified(_)))
             && !both.iter().any(|finding| matches!(finding, Finding::Refused(_)))
     }
+
+    /// It does not verify, and the time is all that is wrong: by another time it would.
+    #[must_use]
+    pub fn fails_by_time_alone(&self) -> bool {
+        let refused: Vec<&Finding> = [&self.webhook, &self.vendor].into_iter().filter(|f| matches!(f, Finding::Refused(_))).collect();
+        !refused.is_empty() && refused.into_iter().all(Finding::matches)
+    }
 }
 
 impl Finding {

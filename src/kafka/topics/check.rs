@@ -101,6 +101,9 @@ pub(crate) fn judge(settings: &TopicSettings, cluster: &Cluster) -> CheckReport 
     CheckReport { findings, largest_message, source_partitions: cluster.most_partitions(sources), existing_tiers }
 }
 
+const MISSING_SOURCE: &str =
+    "is a source topic and does not exist yet (where the broker has auto.create.topics.enable, the first record makes it)";
+
 struct Judge<'a> {
     settings: &'a TopicSettings,
     cluster: &'a Cluster,
@@ -203,7 +206,7 @@ impl Judge<'_> {
             None if self.is_hidden(name) => self.hidden(Severity::Wait, None, name),
             None => {
                 let mend = self.tool("kafka-topics.sh", &format!("--create --topic {name} --partitions 6"));
-                self.say(Severity::Wait, name, "is a source topic and does not exist yet", mend);
+                self.say(Severity::Wait, name, MISSING_SOURCE, mend);
             }
             Some(topic) if topic.config.is_none() && !self.settings.lenient => self.unreadable(name, Severity::Warn),
             Some(_) => {}
@@ -230,10 +233,14 @@ impl Judge<'_> {
     fn copies(&mut self) {
         for ((replicas, in_sync), topics) in std::mem::take(&mut self.copies) {
             let first = topics.first().cloned().unwrap_or_default();
-            let message = format!(
+            let mut message = format!(
                 "replication {replicas}, min.insync.replicas {in_sync}: below 3 and 2 a lost broker can lose or stop what waits there ({})",
                 topics.join(", ")
             );
+            if self.cluster.brokers < 3 {
+                let brokers = self.cluster.brokers;
+                message.push_str(&format!("; 3 takes three brokers, and this cluster has {brokers}: good for trying things"));
+            }
             self.say(Severity::Warn, &first, message, String::new());
         }
     }

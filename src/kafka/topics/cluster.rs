@@ -1,6 +1,6 @@
 //! Reading what the cluster says about topics, and creating ours.
 
-use super::check::{CheckReport, judge};
+use super::check::{CheckReport, Finding, Severity, judge};
 use super::plan::{CreateOptions, Facts, Planned, plan};
 use super::{Cluster, Described, TopicSettings};
 use crate::kafka::client::{ClientError, PlainContext, code_of, make};
@@ -68,6 +68,15 @@ pub struct Created {
     pub outcome: Outcome,
 }
 
+/// What `create` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateReport {
+    /// Every topic of ours.
+    pub created: Vec<Created>,
+    /// Source topics that do not exist: they are not ours to make.
+    pub missing_sources: Vec<Finding>,
+}
+
 /// Says what is wrong with the topics. Blocks for a few round trips.
 ///
 /// # Errors
@@ -80,7 +89,7 @@ pub fn check(settings: &TopicSettings) -> Result<CheckReport, TopicsError> {
 ///
 /// # Errors
 /// When the cluster does not answer, or may not be asked at all. What fails for one topic is in its outcome.
-pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Created>, TopicsError> {
+pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<CreateReport, TopicsError> {
     let admin = admin(settings)?;
     let cluster = describe(&admin, settings)?;
     let sources = &settings.client.source_topics;
@@ -134,7 +143,8 @@ pub fn create(settings: &TopicSettings, options: CreateOptions) -> Result<Vec<Cr
         created.push(Created { planned, outcome });
     }
     await_metadata(&admin, &created);
-    Ok(created)
+    let missing_sources = judge(settings, &cluster).findings.into_iter().filter(|finding| finding.severity == Severity::Wait).collect();
+    Ok(CreateReport { created, missing_sources })
 }
 
 /// Waits until every topic is in the metadata, at most [`QUESTION`]: a broker tells of a new topic a moment after it has created it, and a

@@ -10,7 +10,7 @@ mod cluster;
 mod plan;
 
 pub use check::{CheckReport, Finding, Severity};
-pub use cluster::{Created, Outcome, TopicsError, check, create};
+pub use cluster::{CreateReport, Created, Outcome, TopicsError, check, create};
 pub use plan::{CreateOptions, Facts, Kind, Planned, plan};
 
 use super::client::{ClientSettings, HEADROOM};

@@ -13,6 +13,7 @@ mod seen;
 use super::arguments::ReceiveArguments;
 use super::{keys, reasons};
 use crate::app::wall_clock;
+use crate::cli::check::counted;
 use crate::cli::failure::complain;
 use crate::cli::{Exit, Failure};
 use crate::domain::signature::WEBHOOK_ID;
@@ -103,7 +104,7 @@ pub(crate) fn receive(arguments: &ReceiveArguments) -> Result<Exit, Failure> {
         return Err(io::Error::from(error.kind()).into());
     }
     let Counts { callbacks, refused, repeats } = told.counts;
-    complain(format_args!("{callbacks} callbacks, {refused} refused, {repeats} repeats"));
+    complain(format_args!("{}, {refused} refused, {}", counted(callbacks, "callback"), counted(repeats, "repeat")));
     Ok(Exit::Done)
 }
 
