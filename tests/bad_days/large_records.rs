@@ -57,7 +57,9 @@ fn near_its_memory_limit_the_worst_mix_of_receivers_is_survived() {
     });
     let mut scene = Scene::new("memory-limit", 4);
     scene.log_level = "info";
-    scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{NO_CIRCUIT}");
+    // Short pauses, and with them many tries: who was tried in vain would be left alone for up to a minute, circuit or none.
+    let circuit = "circuit = { failures = 1000, pause = \"1s\", max_pause = \"1s\" }";
+    scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{circuit}");
     let rows = [
         ("hangs.example", receiver.url("/hangs")),
         ("endless.example", receiver.url("/endless")),

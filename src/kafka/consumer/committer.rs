@@ -7,8 +7,8 @@
 //! because a broker that hangs must not keep a class from its loop. What the thread has not begun by then it does not begin.
 
 use super::context::{Context, Notice};
-use super::list_of;
-use super::vanished::Held;
+use super::vanished::{Held, Number};
+use super::worker::Worker;
 use crate::delivery::ports::{CommitRefused, TopicPartition};
 use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
@@ -17,12 +17,12 @@ use crate::kafka::right::is_denied;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The longest wait for the answer to the last commit of partitions that go.
@@ -42,6 +42,7 @@ const ENDING: Duration = Duration::from_secs(1);
 type Points = Vec<(TopicPartition, CommitPoint)>;
 
 struct Request {
+    number: Number,
     points: Points,
     /// Not begun any more after this.
     until: Option<Instant>,
@@ -52,7 +53,9 @@ struct Request {
 }
 
 pub(super) struct Committer {
-    requests: Sender<Request>,
+    thread: Worker<Request>,
+    /// Requests so far.
+    asked: Cell<Number>,
     /// Last commits given up so far: what was asked for before one is void, for its partitions may be another's by now.
     given_up: Arc<AtomicUsize>,
     /// Who has a commit that could vanish.
@@ -61,9 +64,6 @@ pub(super) struct Committer {
     under_way: Option<Receiver<Answer>>,
     /// When all commits are looked at, while none is made.
     look_at: Instant,
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread ends.
-    ended: Receiver<Infallible>,
 }
 
 /// What became of a commit.
@@ -96,43 +96,44 @@ impl Committer {
     pub(super) fn start(client: Arc<BaseConsumer<Context>>, class: Class) -> Result<Self, ClientError> {
         let held = Held::default();
         let known = held.clone();
-        let (requests, asked) = mpsc::channel::<Request>();
-        let (alive, ended) = mpsc::channel();
         let given_up = Arc::new(AtomicUsize::new(0));
         let current = Arc::clone(&given_up);
-        let work = move || {
-            let _alive = alive;
-            for Request { points, until, era, answer } in asked {
-                let is_void = || until.is_some_and(|until| Instant::now() >= until) || current.load(Ordering::Acquire) != era;
-                let names: Vec<TopicPartition> = points.iter().map(|(name, _)| name.clone()).collect();
-                let vanished = known.vanished(&client, (!names.is_empty()).then_some(&names));
-                if !vanished.is_empty() {
-                    client.context().note(Notice::Vanished(vanished.clone()));
-                }
-                let result = commit(&client, &points, &vanished, is_void);
-                match &result {
-                    Ok(()) => known.accepted(names.iter()),
-                    Err(refused) => known.accepted(refused.accepted.iter()),
-                }
-                // A right that is missing is named by whoever knows the names.
-                let code = result.as_ref().err().and_then(|refused| refused.error.rdkafka_error_code());
-                if let Some(code) = code.filter(|code| is_denied(*code)) {
-                    client.context().note(Notice::Trouble(code));
-                }
-                // Nobody waits for an answer after the deadline.
-                let _ = answer.send(result);
+        let work = move |Request { number, points, until, era, answer }| {
+            let is_void = || until.is_some_and(|until| Instant::now() >= until) || current.load(Ordering::Acquire) != era;
+            let names: Vec<TopicPartition> = points.iter().map(|(name, _)| name.clone()).collect();
+            let vanished = known.look(&client, (!names.is_empty()).then_some(&names));
+            if !vanished.is_empty() {
+                client.context().note(Notice::Vanished(vanished));
             }
+            let void: Vec<TopicPartition> = names.iter().filter(|name| !known.may_commit(name, number)).cloned().collect();
+            let result = commit(&client, &points, &void, is_void);
+            match &result {
+                Ok(()) => known.accepted(names.iter()),
+                Err(refused) => known.accepted(refused.accepted.iter()),
+            }
+            // A right that is missing is named by whoever knows the names.
+            let code = result.as_ref().err().and_then(|refused| refused.error.rdkafka_error_code());
+            if let Some(code) = code.filter(|code| is_denied(*code)) {
+                client.context().note(Notice::Trouble(code));
+            }
+            // Nobody waits for an answer after the deadline.
+            let _ = answer.send(result);
         };
-        let thread = thread::Builder::new().name(format!("commit-{class}")).spawn(work);
-        let thread = thread.map_err(|e| ClientError::Create(e.to_string()))?;
-        Ok(Self { requests, given_up, held, under_way: None, look_at: Instant::now() + LOOK, thread, ended })
+        let thread = Worker::start(format!("commit-{class}"), work)?;
+        Ok(Self { thread, asked: Cell::new(0), given_up, held, under_way: None, look_at: Instant::now() + LOOK })
     }
 
-    /// Asks the thread; one that has ended drops the other end.
+    /// This partition begins, or begins anew: what was asked for before is not committed any more.
+    pub(super) fn begin(&self, name: &TopicPartition, is_committed: bool) {
+        self.held.begin(name, is_committed, self.asked.get());
+    }
+
+    /// Asks the thread; one that has ended drops the other end of the answer.
     fn ask(&self, points: Points, until: Option<Instant>) -> Receiver<Answer> {
         let (answer, answered) = mpsc::channel();
         let era = self.given_up.load(Ordering::Acquire);
-        let _ = self.requests.send(Request { points, until, era, answer });
+        self.asked.set(self.asked.get() + 1);
+        self.thread.ask(Request { number: self.asked.get(), points, until, era, answer });
         answered
     }
 
@@ -191,28 +192,24 @@ impl Committer {
         }
     }
 
-    /// Ends the thread. One whose commit hangs ends when that does: it is not waited for.
+    /// Ends the thread.
     pub(super) fn end(self) {
-        drop(self.requests);
-        if self.ended.recv_timeout(ENDING) != Err(RecvTimeoutError::Timeout) {
-            // A panic of it has been printed, and nothing is left to commit.
-            let _ = self.thread.join();
-        }
+        self.thread.end(ENDING);
     }
 }
 
-/// An awaited commit of all points but those of `vanished`, unless it is void; where one topic's own fault refused it, of each topic by itself.
-fn commit(client: &BaseConsumer<Context>, points: &Points, vanished: &[TopicPartition], is_void: impl Fn() -> bool + Copy) -> Answer {
-    let void = || Refused::whole(KafkaError::ConsumerCommit(Code::OperationTimedOut));
+/// An awaited commit of all points but the `void` ones, unless all of it is; where one topic's own fault refused it, of each topic by itself.
+fn commit(client: &BaseConsumer<Context>, points: &Points, void: &[TopicPartition], is_void: impl Fn() -> bool + Copy) -> Answer {
+    let too_late = || KafkaError::ConsumerCommit(Code::OperationTimedOut);
     if points.is_empty() {
         return Ok(());
     }
     if is_void() {
-        return Err(void());
+        return Err(Refused::whole(too_late()));
     }
-    if !vanished.is_empty() {
+    if !void.is_empty() {
         let mut rest = points.clone();
-        rest.retain(|(name, _)| !vanished.contains(name));
+        rest.retain(|(name, _)| !void.contains(name));
         let accepted = match commit(client, &rest, &[], is_void) {
             Ok(()) => rest.into_iter().map(|(name, _)| name).collect(),
             Err(refused) => refused.accepted,
@@ -230,7 +227,7 @@ fn commit(client: &BaseConsumer<Context>, points: &Points, vanished: &[TopicPart
     let mut refused = None;
     let mut accepted = Vec::new();
     for points in by_topic.into_values() {
-        match if is_void() { Err(void().error) } else { commit_once(client, &points) } {
+        match if is_void() { Err(too_late()) } else { commit_once(client, &points) } {
             Ok(()) => accepted.extend(points.into_iter().map(|(name, _)| name)),
             Err(error) => refused = Some(error),
         }
@@ -248,25 +245,6 @@ fn commit_once(client: &BaseConsumer<Context>, points: &Points) -> KafkaResult<(
         }
     }
     client.commit(&list, CommitMode::Sync)
-}
-
-/// What the broker says of each partition's commit.
-type Commits = HashMap<TopicPartition, KafkaResult<Option<(i64, String)>>>;
-
-/// The group's commits of `partitions`.
-pub(super) fn commits_of(client: &BaseConsumer<Context>, partitions: &[TopicPartition], timeout: Duration) -> KafkaResult<Commits> {
-    let answered = client.committed_offsets(list_of(partitions), timeout)?;
-    let mut commits = HashMap::new();
-    for element in answered.elements() {
-        let of = |name: &&TopicPartition| *name.topic == *element.topic() && name.partition == element.partition();
-        let Some(name) = partitions.iter().find(of) else { continue };
-        let commit = element.error().map(|()| match element.offset() {
-            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
-            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-        });
-        commits.insert(name.clone(), commit);
-    }
-    Ok(commits)
 }
 
 #[cfg(test)]

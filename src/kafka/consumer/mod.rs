@@ -19,6 +19,7 @@
 //! partitions another one (`questions`).
 
 mod beginning;
+mod commits;
 mod committer;
 mod context;
 mod denied;
@@ -28,6 +29,7 @@ mod resolving;
 mod stopped;
 mod trouble;
 mod vanished;
+mod worker;
 
 use super::client::{ClientError, ClientSettings, code_of, make};
 use super::record::TopicNames;
@@ -37,7 +39,8 @@ use crate::domain::class::Class;
 use crate::domain::offsets::CommitPoint;
 use crate::metrics::{Health, KafkaErrorKind, Metrics};
 use beginning::Beginning;
-use committer::{Committer, commits_of};
+use commits::commits_of;
+use committer::Committer;
 use context::{Context, Notice};
 use denied::Denied;
 use polling::{Polled, whole_millis};
@@ -54,6 +57,8 @@ use trouble::kind_of;
 
 /// One question about commits or watermarks.
 const QUESTION: Duration = Duration::from_secs(3);
+/// Before a question that was not answered is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait for records while an answer to a question is awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -207,14 +212,18 @@ impl Consumer {
             self.count(&error);
         }
         let assigned = self.resolving.told(now)?;
-        self.committer.iter().for_each(|committer| committer.held.begin(&assigned));
+        if let Some(committer) = &self.committer {
+            assigned.iter().for_each(|one| committer.begin(&one.partition, one.committed.is_some()));
+        }
         Some(assigned)
     }
 
     /// Those whose commit has vanished, and still is not there: to begin anew.
     fn begun_anew(&mut self) -> Option<SourceEvent> {
-        let mut unsure = self.anew.told(Instant::now())?;
-        unsure.retain(|assigned| assigned.committed.is_none());
+        let (back, mut unsure): (Vec<_>, Vec<_>) = self.anew.told(Instant::now())?.into_iter().partition(|one| one.committed.is_some());
+        if let Some(committer) = &self.committer {
+            back.iter().for_each(|one| committer.held.is_back(&one.partition));
+        }
         unsure.iter_mut().for_each(|assigned| assigned.latest = None);
         (!unsure.is_empty()).then_some(SourceEvent::OutOfRange { outside: Vec::new(), unsure })
     }
@@ -345,6 +354,10 @@ impl Source for Consumer {
             }
             // The offset is one of the log's: always representable.
             let _ = new.add_partition_offset(&name.topic, name.partition, Offset::Offset(*offset));
+        }
+        self.anew.take_back(&again);
+        if let Some(committer) = &self.committer {
+            again.iter().for_each(|name| committer.begin(name, false));
         }
         // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in it.
         if !again.is_empty()

@@ -5,17 +5,16 @@
 
 use super::QUESTION;
 use super::beginning::Beginning;
-use super::committer::commits_of;
+use super::commits::commits_of;
 use super::context::Context;
+use super::worker::Worker;
 use crate::delivery::ports::{Assigned, TopicPartition};
 use crate::domain::class::Class;
 use crate::kafka::client::ClientError;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaResult;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 /// The first wait for the watermarks of a partition: more than a broker that is well needs.
@@ -37,12 +36,9 @@ pub(super) struct Answer {
 }
 
 pub(super) struct Questions {
-    requests: Sender<Request>,
+    thread: Worker<Request>,
     answers: Receiver<Answer>,
     rounds: Round,
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread ends.
-    ended: Receiver<Infallible>,
 }
 
 impl Questions {
@@ -53,26 +49,19 @@ impl Questions {
         latest: Vec<String>,
         beginning: Option<Beginning>,
     ) -> Result<Self, ClientError> {
-        let (requests, asked) = mpsc::channel::<Request>();
         let (answer, answers) = mpsc::channel();
-        let (alive, ended) = mpsc::channel();
-        let work = move || {
-            let _alive = alive;
-            let mut asker = Asker { client, latest, beginning };
-            for Request { round, names } in asked {
-                // Nobody listens any more where it is not wanted.
-                asker.ask(names, |name, found| drop(answer.send(Answer { round, name, found })));
-            }
+        let mut asker = Asker { client, latest, beginning };
+        let work = move |Request { round, names }| {
+            // Nobody listens any more where it is not wanted.
+            asker.ask(names, |name, found| drop(answer.send(Answer { round, name, found })));
         };
-        let thread = thread::Builder::new().name(format!("ask-{class}")).spawn(work).map_err(|e| ClientError::Create(e.to_string()))?;
-        Ok(Self { requests, answers, rounds: 0, thread, ended })
+        Ok(Self { thread: Worker::start(format!("ask-{class}"), work)?, answers, rounds: 0 })
     }
 
     /// Asks about each of `names`; all are answered, in any order.
     pub(super) fn ask(&mut self, names: Vec<TopicPartition>) -> Round {
         self.rounds += 1;
-        // Without its thread, which has panicked, nothing is answered any more: the panic has been printed.
-        let _ = self.requests.send(Request { round: self.rounds, names });
+        self.thread.ask(Request { round: self.rounds, names });
         self.rounds
     }
 
@@ -83,11 +72,7 @@ impl Questions {
 
     /// Ends the thread, after the question that it is at.
     pub(super) fn end(self) {
-        drop(self.requests);
-        if self.ended.recv_timeout(QUESTION) != Err(RecvTimeoutError::Timeout) {
-            // A panic of it has been printed.
-            let _ = self.thread.join();
-        }
+        self.thread.end(QUESTION);
     }
 }
 

@@ -10,15 +10,12 @@
 //! [`QUESTION`] it is answered with what is known by then, be it nothing; the rest is told when it is known. One partition without a leader
 //! keeps no other from being read.
 
-use super::QUESTION;
 use super::questions::{Answer, Round};
+use super::{PAUSE, QUESTION};
 use crate::delivery::ports::{Assigned, TopicPartition};
 use rdkafka::error::KafkaError;
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-/// Between questions about a partition of which the broker did not tell.
-const PAUSE: Duration = Duration::from_millis(500);
+use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Resolving {

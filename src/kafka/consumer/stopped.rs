@@ -8,13 +8,11 @@
 //!
 //! A paused partition is not fetched, so it tells nothing: one that lies outside begins anew, too, but is no answer to an error.
 
+use super::PAUSE;
 use super::questions::{Answer, Round};
 use crate::delivery::ports::{Assigned, TopicPartition};
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
-
-/// From the first error to the search, as others may stop at the same moment; and between questions that were not answered.
-const PAUSE: Duration = Duration::from_millis(500);
+use std::time::Instant;
 
 /// Where each started partition stands: the offset to read next.
 pub(super) type Nexts = HashMap<TopicPartition, i64>;
@@ -48,6 +46,7 @@ pub(super) struct Stopped {
 impl Stopped {
     /// One has stopped; `nexts`: where all stand.
     pub(super) fn one(nexts: Nexts, now: Instant) -> Self {
+        // After a pause: others may stop at the same moment.
         Self { count: 1, stood: nexts, asked: None, open: HashSet::new(), looked_at: HashMap::new(), look_at: now + PAUSE }
     }
 
