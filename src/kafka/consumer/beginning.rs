@@ -58,21 +58,22 @@ impl Beginning {
 #[cfg(test)]
 mod tests {
     use super::{Beginning, Context};
-    use crate::delivery::ports::{Assigned, CommitMode, Source as _, SourceEvent};
-    use crate::delivery::settings::StartFrom;
+    use crate::delivery::ports::TopicPartition;
     use crate::domain::class::Class;
-    use crate::domain::offsets::CommitPoint;
     use crate::kafka::client::{ClientSettings, make};
-    use crate::kafka::consumer::Consumer;
+    use crate::kafka::consumer::questions::Questions;
     use crate::kafka::consumer::tests::of_group;
     use crate::kafka::embedded::EmbeddedCluster;
-    use crate::metrics::{Health, Metrics};
+    use crate::metrics::Metrics;
+    use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
     use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     const TOPIC: &str = "recording.completed";
 
-    /// `records` for each partition.
+    /// `records` for each of two partitions.
     fn produce(settings: &ClientSettings, records: usize) {
         let producer: BaseProducer = settings.outbox().create().unwrap();
         for n in 0..2 * records {
@@ -82,20 +83,9 @@ mod tests {
         producer.flush(Duration::from_secs(10)).unwrap();
     }
 
-    fn member(settings: &ClientSettings) -> Consumer {
-        Consumer::subscribe(settings, Class::Fresh, StartFrom::Latest, Metrics::new(&[], &[]).unwrap(), Health::new()).unwrap()
-    }
-
-    fn assigned(member: &mut Consumer) -> Vec<Assigned> {
-        let start = Instant::now();
-        loop {
-            assert!(start.elapsed() < Duration::from_secs(20), "the group never formed");
-            if let SourceEvent::Assigned(given) = member.poll(Duration::from_millis(100), 1)
-                && !given.is_empty()
-            {
-                return given;
-            }
-        }
+    /// A client of the group, not a member: while a member's join waits for others, its commits wait behind it.
+    fn client(settings: &ClientSettings) -> BaseConsumer<Context> {
+        make(&settings.consumer(Class::Fresh), Context::new(Metrics::new(&[], &[]).unwrap())).unwrap()
     }
 
     #[test]
@@ -103,20 +93,33 @@ mod tests {
         let cluster = EmbeddedCluster::start(&[(TOPIC, 2)]).unwrap();
         let settings = of_group(cluster.bootstrap_servers());
         produce(&settings, 3);
-        let (mut first, mut second) = (member(&settings), member(&settings));
+        let (first, second) = (client(&settings), Arc::new(client(&settings)));
+        let latest = vec![TOPIC.to_owned()];
+        let beginning = Beginning::look(&second, &latest).unwrap();
         produce(&settings, 2);
-        let given = assigned(&mut first);
-        assert_eq!(given.len(), 1, "the two share the two partitions");
-        assert_eq!((&given[0].committed, given[0].latest, given[0].high), (&None, Some(3), 5), "the end of when it began, not of now");
         // The first is a moment ahead and has committed its start when the second asks.
-        first.start(&[(given[0].partition.clone(), 3)]);
-        let point = CommitPoint { offset: 3, metadata: String::new() };
-        assert_eq!(first.commit(vec![(given[0].partition.clone(), point)], CommitMode::Await), Ok(()));
-        let given = assigned(&mut second);
-        assert_eq!((given.len(), &given[0].committed, given[0].latest), (1, &None, Some(3)));
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset(TOPIC, 0, Offset::Offset(3)).unwrap();
+        first.commit(&start, CommitMode::Sync).unwrap();
+        let mut questions = Questions::start(Arc::clone(&second), Class::Fresh, latest.clone(), Some(beginning)).unwrap();
+        let names = [0, 1].map(|partition| TopicPartition { topic: TOPIC.into(), partition });
+        questions.ask(names.to_vec());
+        let asked = Instant::now();
+        let mut found = Vec::new();
+        while found.len() < names.len() {
+            assert!(asked.elapsed() < Duration::from_secs(20), "no answer");
+            match questions.answer() {
+                Some(answer) => found.push(answer.found.unwrap()),
+                None => std::thread::yield_now(),
+            }
+        }
+        found.sort_by_key(|one| one.partition.partition);
+        let commits: Vec<Option<i64>> = found.iter().map(|one| one.committed.as_ref().map(|(offset, _)| *offset)).collect();
+        assert_eq!(commits, [Some(3), None]);
+        assert_eq!((found[1].latest, found[1].high), (Some(3), 5), "the end of when it began, not of now, and not the start");
         // Who comes later finds the topic begun: a partition without a commit is read from its start.
-        let later = make(&settings.consumer(Class::Fresh), Context::new(Metrics::new(&[], &[]).unwrap())).unwrap();
-        let known = Beginning::look(&later, &[TOPIC.to_owned()]).unwrap();
+        let known = Beginning::look(&first, &latest).unwrap();
         assert_eq!([0, 1, 2].map(|partition| known.end_of(TOPIC, partition)), [None; 3]);
+        questions.end();
     }
 }
