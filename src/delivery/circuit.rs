@@ -78,14 +78,15 @@ impl Circuit {
         matches!(&self.0, State::Closed { failed } if failed.is_empty())
     }
 
-    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before.
-    pub fn admits(&self, by_schedule: bool, now: Duration) -> Admission {
+    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before. Should a probe be out, it fails at `probe_fails`, or
+    /// the circuit closes before.
+    pub fn admits(&self, by_schedule: bool, probe_fails: Duration, settings: &CircuitSettings, now: Duration) -> Admission {
         match &self.0 {
             State::Closed { .. } => Admission::Free,
             State::Open { reopens, probe: None, .. } if by_schedule || *reopens <= now => Admission::Probe,
             State::Open { reopens, probe: None, .. } => Admission::Closed(*reopens),
-            // If the probe fails, that is when the next one goes.
-            State::Open { reopens, pause, probe: Some(_) } => Admission::Closed(now.max(*reopens) + *pause),
+            State::Open { reopens, probe: Some(_), .. } if *reopens > probe_fails => Admission::Closed(*reopens),
+            State::Open { pause, probe: Some(_), .. } => Admission::Closed(probe_fails + next_pause(*pause, settings)),
         }
     }
 
@@ -118,7 +119,7 @@ impl Circuit {
                 if *probe == Some(record) {
                     *probe = None;
                     if *reopens <= now {
-                        *pause = pause.saturating_mul(2).min(settings.max_pause);
+                        *pause = next_pause(*pause, settings);
                         *reopens = now + *pause;
                     }
                 }
@@ -174,6 +175,10 @@ impl Circuit {
     }
 }
 
+fn next_pause(pause: Duration, settings: &CircuitSettings) -> Duration {
+    pause.saturating_mul(2).min(settings.max_pause)
+}
+
 impl Default for Circuit {
     fn default() -> Self {
         Self::new()
@@ -202,7 +207,7 @@ mod tests {
     fn one_record_that_fails_for_ever_never_opens_it() {
         let mut circuit = Circuit::new();
         assert!((0..1000).all(|n| !circuit.failed(7, 0, &SETTINGS, at(n))));
-        assert_eq!((circuit.state(), circuit.admits(false, at(1000))), (CircuitState::Closed, Admission::Free));
+        assert_eq!((circuit.state(), circuit.admits(false, at(1000), &SETTINGS, at(1000))), (CircuitState::Closed, Admission::Free));
     }
 
     #[test]
@@ -227,12 +232,13 @@ mod tests {
     #[test]
     fn while_open_nothing_new_goes_until_it_reopens_and_then_one_at_a_time() {
         let mut circuit = open();
-        assert_eq!(circuit.admits(false, at(104)), Admission::Closed(at(105)));
-        assert_eq!(circuit.admits(false, at(105)), Admission::Probe);
+        assert_eq!(circuit.admits(false, at(104), &SETTINGS, at(104)), Admission::Closed(at(105)));
+        assert_eq!(circuit.admits(false, at(105), &SETTINGS, at(105)), Admission::Probe);
         circuit.probe(9);
         assert_eq!(circuit.state(), CircuitState::Probing);
-        assert_eq!(circuit.admits(false, at(106)), Admission::Closed(at(111)), "the next one, if this one fails");
-        assert_eq!(circuit.admits(true, at(106)), Admission::Closed(at(111)));
+        assert_eq!(circuit.admits(false, at(106), &SETTINGS, at(106)), Admission::Closed(at(116)), "the next one, if this one fails now");
+        assert_eq!(circuit.admits(false, at(126), &SETTINGS, at(106)), Admission::Closed(at(136)), "if it fails when its time is up");
+        assert_eq!(circuit.admits(true, at(106), &SETTINGS, at(106)), Admission::Closed(at(116)));
     }
 
     #[test]
@@ -241,7 +247,7 @@ mod tests {
         let mut now = at(105);
         let mut pauses = Vec::new();
         for record in 0..9 {
-            assert_eq!(circuit.admits(false, now), Admission::Probe);
+            assert_eq!(circuit.admits(false, now, &SETTINGS, now), Admission::Probe);
             circuit.probe(record);
             assert!(!circuit.failed(record, 0, &SETTINGS, now));
             let reopens = circuit.reopens().unwrap();
@@ -251,7 +257,7 @@ mod tests {
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
         circuit.probe(77);
         circuit.succeeded();
-        assert_eq!(circuit.admits(false, now), Admission::Free);
+        assert_eq!(circuit.admits(false, now, &SETTINGS, now), Admission::Free);
         assert!((0..4).all(|n| !circuit.failed(n, 0, &SETTINGS, now)) && circuit.failed(4, 0, &SETTINGS, now));
         assert_eq!(circuit.reopens(), Some(now + at(5)), "the first pause again");
     }
@@ -259,8 +265,10 @@ mod tests {
     #[test]
     fn a_record_due_by_its_own_schedule_is_a_probe_before_its_time_and_its_failure_lengthens_nothing() {
         let mut circuit = open();
-        assert_eq!(circuit.admits(true, at(101)), Admission::Probe);
+        assert_eq!(circuit.admits(true, at(101), &SETTINGS, at(101)), Admission::Probe);
         circuit.probe(3);
+        assert_eq!(circuit.admits(false, at(102), &SETTINGS, at(102)), Admission::Closed(at(105)));
+        assert_eq!(circuit.admits(false, at(121), &SETTINGS, at(102)), Admission::Closed(at(131)), "should it fail after the reopening");
         assert!(!circuit.failed(3, 0, &SETTINGS, at(102)));
         assert_eq!((circuit.state(), circuit.reopens()), (CircuitState::Open, Some(at(105))));
     }
@@ -272,7 +280,7 @@ mod tests {
         assert!(!circuit.failed(4, 0, &SETTINGS, at(120)));
         assert_eq!((circuit.state(), circuit.reopens()), (CircuitState::Probing, Some(at(105))));
         circuit.unprobed(9);
-        assert_eq!(circuit.admits(false, at(120)), Admission::Probe, "a probe that was not made leaves its place");
+        assert_eq!(circuit.admits(false, at(120), &SETTINGS, at(120)), Admission::Probe, "a probe that was not made leaves its place");
     }
 
     #[test]
@@ -281,6 +289,6 @@ mod tests {
         circuit.probe(1);
         assert!(!circuit.failed(1, 0, &SETTINGS, at(105)));
         circuit.forgive(&SETTINGS, at(106));
-        assert_eq!((circuit.reopens(), circuit.admits(false, at(106))), (Some(at(106)), Admission::Probe));
+        assert_eq!((circuit.reopens(), circuit.admits(false, at(106), &SETTINGS, at(106))), (Some(at(106)), Admission::Probe));
     }
 }

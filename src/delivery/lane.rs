@@ -251,9 +251,11 @@ impl<T: Item> Lane<T> {
         self.running() < self.window && self.paused(now).is_none() && (self.terms.rate.is_none() || self.rate_next <= now + RATE_BURST)
     }
 
-    /// Whether its circuit lets an attempt go.
-    pub fn admits(&self, by_schedule: bool, now: Duration) -> Admission {
-        self.circuit.admits(by_schedule, now)
+    /// Whether its circuit lets an attempt go. A probe that is out fails now for all that is known, or where the endpoint is silent, when its
+    /// time is up.
+    pub fn admits(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Admission {
+        let probe_fails = if self.is_overdue(now) { self.silence_ends.max(now) } else { now };
+        self.circuit.admits(by_schedule, probe_fails, settings, now)
     }
 
     /// `record` starts as the probe of its circuit; [`Self::started`] must follow.
@@ -628,7 +630,10 @@ mod tests {
         (0..8).for_each(|_| start(&mut lane, 0));
         assert!(!lane.open_if_silent(&CIRCUIT, ms(2999)));
         assert!(lane.open_if_silent(&CIRCUIT, ms(3000)));
-        assert_eq!(lane.admits(false, ms(3000)), Admission::Closed(ms(8000)));
+        assert_eq!(lane.admits(false, &CIRCUIT, ms(3000)), Admission::Closed(ms(8000)));
+        start(&mut lane, 8000);
+        lane.probe(9);
+        assert_eq!(lane.admits(false, &CIRCUIT, ms(9000)), Admission::Closed(ms(38_000)), "the probe's twenty seconds, and the next pause");
     }
 
     #[test]

@@ -24,6 +24,9 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
+/// See [`behind`]. A tier of a minute takes the place of up to eleven moves through one of five seconds.
+const LATER: u32 = 3;
+
 /// What became of an offer.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Parked<T> {
     pub item: T,
     /// When it may come back: its slot (monotonic).
     pub slot: Duration,
+    /// It may come back as late as this, where that spares it moves.
+    pub latest: Duration,
     /// Why.
     pub cause: ParkCause,
 }
@@ -109,19 +114,17 @@ impl<T: Item> Lanes<T> {
             self.lanes.insert(endpoint.clone(), Lane::new(terms));
         }
         let Some(lane) = self.lanes.get_mut(endpoint) else {
-            return Offer::Park(Parked { item, slot: now, cause: ParkCause::Full });
+            return Offer::Park(Parked { item, slot: now, latest: now, cause: ParkCause::Full });
         };
         lane.agree(terms);
         if let Some(until) = lane.paused(now) {
-            let slot = lane.slot(until);
-            return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
+            return Offer::Park(behind(lane, item, until, now));
         }
-        let probes = match lane.admits(item.by_schedule(), now) {
+        let probes = match lane.admits(item.by_schedule(), &self.circuit, now) {
             Admission::Free => false,
             Admission::Probe => true,
             Admission::Closed(reopens) => {
-                let slot = lane.slot(reopens);
-                return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
+                return Offer::Park(behind(lane, item, reopens, now));
             }
         };
         let first = probes || lane.waiting.is_empty();
@@ -135,14 +138,13 @@ impl<T: Item> Lanes<T> {
         if probes {
             // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
             let earliest = if item.by_schedule() { lane.turned_away(&self.circuit, now) } else { lane.postpone(now) };
-            let slot = lane.slot(earliest);
-            return Offer::Park(Parked { item, slot, cause: ParkCause::Closed });
+            return Offer::Park(behind(lane, item, earliest, now));
         }
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting.count(class) < cap.0 && lane.waiting.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
             let slot = lane.slot_when_full(item.by_schedule(), &self.circuit, now);
-            return Offer::Park(Parked { item, slot, cause: ParkCause::Full });
+            return Offer::Park(Parked { item, slot, latest: slot, cause: ParkCause::Full });
         }
         self.lines.waits(endpoint, lane, class, item, now);
         Offer::Waits
@@ -157,7 +159,7 @@ impl<T: Item> Lanes<T> {
         self.lines.served += lane.served() - served;
         let (from, to) = lane.recount(now);
         self.slots.recount(from, to);
-        let parked = if opened { self.empty(endpoint) } else { Vec::new() };
+        let parked = if opened { self.empty(endpoint, now) } else { Vec::new() };
         Aftermath { parked, opened }
     }
 
@@ -194,20 +196,20 @@ impl<T: Item> Lanes<T> {
 
     /// The endpoint asked to be left alone until `until` (monotonic): what waits for it comes back to be parked.
     #[must_use]
-    pub fn pause(&mut self, endpoint: &Endpoint, until: Duration) -> Vec<Parked<T>> {
+    pub fn pause(&mut self, endpoint: &Endpoint, until: Duration, now: Duration) -> Vec<Parked<T>> {
         let Some(lane) = self.lanes.get_mut(endpoint) else { return Vec::new() };
         lane.pause(until);
-        self.empty(endpoint)
+        self.empty(endpoint, now)
     }
 
     /// What waits for an endpoint whose circuit has opened, or that asked to be left alone.
-    fn empty(&mut self, endpoint: &Endpoint) -> Vec<Parked<T>> {
+    fn empty(&mut self, endpoint: &Endpoint, now: Duration) -> Vec<Parked<T>> {
         let Some(lane) = self.lanes.get_mut(endpoint) else { return Vec::new() };
         let again = lane.circuit().reopens().max(lane.paused(Duration::ZERO)).unwrap_or_default();
         let mut parked = Vec::new();
         for class in Class::ALL {
             for item in lane.waiting.trim(class, (0, 0)) {
-                parked.push(Parked { item, slot: lane.slot(again), cause: ParkCause::Closed });
+                parked.push(behind(lane, item, again, now));
             }
         }
         self.recount();
@@ -226,14 +228,14 @@ impl<T: Item> Lanes<T> {
                 opened.push(endpoint.clone());
             }
         }
-        let mut parked: Vec<Parked<T>> = opened.iter().flat_map(|endpoint| self.empty(endpoint)).collect();
+        let mut parked: Vec<Parked<T>> = opened.iter().flat_map(|endpoint| self.empty(endpoint, now)).collect();
         for class in Class::ALL {
             for endpoint in &self.lines.ready[class.index()] {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
                 let cap = self.lines.cap(lane, class, now);
                 for item in lane.waiting.trim(class, cap) {
                     let slot = lane.slot_when_full(class != Class::Fresh, &self.circuit, now);
-                    parked.push(Parked { item, slot, cause: ParkCause::Full });
+                    parked.push(Parked { item, slot, latest: slot, cause: ParkCause::Full });
                 }
             }
         }
@@ -287,6 +289,14 @@ impl<T: Item> Lanes<T> {
         let lanes = &self.lanes;
         self.lines.recount(|endpoint, class| lanes.get(endpoint).map_or((0, 0), |l| (l.waiting.count(class), l.waiting.bytes(class))));
     }
+}
+
+/// Parks `item` until the endpoint is not left alone any more, which is not before `earliest`, and its turn has come. The first in the queue
+/// comes then, and finds out; those behind it may stay away for [`LATER`] as long.
+fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, now: Duration) -> Parked<T> {
+    let slot = lane.slot(earliest);
+    let latest = if slot > earliest { now + slot.saturating_sub(now) * LATER } else { slot };
+    Parked { item, slot, latest, cause: ParkCause::Closed }
 }
 
 fn started<T: Item>(lane: &mut Lane<T>, slots: &mut Slots, class: Class, item: &T, now: Duration) {
@@ -599,8 +609,8 @@ mod tests {
         let mut lanes = lanes(1000, 16_000);
         assert_eq!((fresh(&mut lanes, "a", 1, NOW), fresh(&mut lanes, "a", 2, NOW)), (Offer::Start(1), Offer::Start(2)));
         assert_eq!(fresh(&mut lanes, "a", 3, NOW), Offer::Waits);
-        let parked = lanes.pause(&endpoint("a"), after(2000));
-        assert_eq!(parked, [Parked { item: 3, slot: after(2000), cause: ParkCause::Closed }]);
+        let parked = lanes.pause(&endpoint("a"), after(2000), NOW);
+        assert_eq!(parked, [Parked { item: 3, slot: after(2000), latest: after(2000), cause: ParkCause::Closed }]);
         let _ = end(&mut lanes, "a", 1, Reply::Overloaded, NOW, NOW);
         assert!(matches!(fresh(&mut lanes, "a", 4, NOW), Offer::Park(Parked { item: 4, cause: ParkCause::Closed, .. })));
         let _ = end(&mut lanes, "a", 2, Reply::Accepted, NOW, NOW);

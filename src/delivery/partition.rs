@@ -23,6 +23,11 @@ use std::time::Duration;
 
 /// Heads of a tier's partition held in memory before it rests (design §9, K).
 pub const MAX_HEADS: usize = 64;
+/// A partition that rests for its heads does so for this part of its tier's delay at least, and at most [`LONGEST_HEAD_REST`]: each rest
+/// throws away what the client has prefetched, and where more than its heads are due in that time, one fetch is to serve many of them.
+const HEAD_REST_PART: u32 = 20;
+/// See [`HEAD_REST_PART`]. So much a record of a busy tier may be late.
+const LONGEST_HEAD_REST: Duration = Duration::from_millis(50);
 /// When the commits of a partition have failed for so long, nothing more of it is taken in until one is accepted (design §10).
 pub const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -126,7 +131,10 @@ pub struct Partition {
     delay: Option<Duration>,
     heads: VecDeque<Record>,
     head_bytes: usize,
-    rests_for_heads: bool,
+    /// It holds as many heads as it may.
+    full_of_heads: bool,
+    /// Since when it has rested for its heads (monotonic).
+    head_rest: Option<Duration>,
     handed: usize,
     /// Settled since the last commit that was accepted, and how many of them the last commit point covers: what may be repeated
     /// should the assignment be lost now.
@@ -168,7 +176,8 @@ impl Partition {
                 delay,
                 heads,
                 head_bytes: 0,
-                rests_for_heads: false,
+                full_of_heads: false,
+                head_rest: None,
                 handed: 0,
                 uncommitted: 0,
                 offered: 0,
@@ -208,7 +217,7 @@ impl Partition {
                 Some(delay) if tier::release(record.timestamp, delay) > broker_now || !self.heads.is_empty() => {
                     self.head_bytes += record.cost();
                     self.heads.push_back(record);
-                    self.rests_for_heads |= self.heads.len() >= room.records || self.head_bytes >= room.bytes;
+                    self.full_of_heads |= self.heads.len() >= room.records || self.head_bytes >= room.bytes;
                     Taken::Held
                 }
                 Some(_) | None => Taken::HandOver(self.ticket(&record), record),
@@ -224,7 +233,7 @@ impl Partition {
         }
         let record = self.heads.pop_front()?;
         self.head_bytes -= record.cost();
-        self.rests_for_heads = false;
+        self.full_of_heads = false;
         Some((self.ticket(&record), record))
     }
 
@@ -321,11 +330,23 @@ impl Partition {
     /// Whether it should rest (its own reasons or the class's), and whether that is a change to tell the source.
     #[must_use]
     pub fn rest(&mut self, class_rests: bool, now: Duration) -> Option<bool> {
-        let own = self.rests_for_heads || self.stopped.is_some() || self.tracker.must_rest() || self.lacks_commits(now);
+        if self.full_of_heads {
+            self.head_rest.get_or_insert(now);
+        } else if self.head_rest_ends().is_some_and(|end| end <= now) {
+            self.head_rest = None;
+        }
+        let own = self.head_rest.is_some() || self.stopped.is_some() || self.tracker.must_rest() || self.lacks_commits(now);
         let rest = class_rests || own;
         let change = rest != self.paused;
         self.paused = rest;
         change.then_some(rest)
+    }
+
+    /// When its rest for heads is over; `None` also as long as the release of the first one decides.
+    #[must_use]
+    pub fn head_rest_ends(&self) -> Option<Duration> {
+        let rest = (self.delay.unwrap_or_default() / HEAD_REST_PART).min(LONGEST_HEAD_REST);
+        self.head_rest.filter(|_| !self.full_of_heads).map(|since| since + rest)
     }
 
     /// Source times of the heads: undelivered events in memory.
@@ -414,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_with_too_many_heads_rests_until_the_first_is_due() {
+    fn a_partition_with_too_many_heads_rests_until_the_first_is_due_and_a_part_of_its_delay() {
         let topic = "callbackd.retry.1s";
         let (mut partition, _) = Partition::begin(&assigned(topic, None, None, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
         for offset in 0..64 {
@@ -423,9 +444,25 @@ mod tests {
         }
         assert_eq!(partition.rest(false, NOW), Some(true));
         assert!(partition.release(UnixMillis(1_999)).is_none());
-        assert_eq!(partition.rest(false, NOW), None);
+        let part = Duration::from_millis(50);
+        assert_eq!(partition.rest(false, NOW + part), None, "none is due");
         assert!(partition.release(UnixMillis(2_000)).is_some());
-        assert_eq!(partition.rest(false, NOW), Some(false));
+        assert_eq!(partition.rest(false, NOW + part), Some(false));
+    }
+
+    #[test]
+    fn a_rest_for_heads_is_not_over_at_once_when_the_first_is_due_at_once() {
+        let topic = "callbackd.retry.1m";
+        let (mut partition, _) = Partition::begin(&assigned(topic, None, None, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
+        for offset in 0..64 {
+            let _ = partition.take(record(topic, offset, 1_000), UnixMillis(60_999), ROOM);
+        }
+        assert_eq!(partition.rest(false, NOW), Some(true));
+        while partition.release(UnixMillis(61_000)).is_some() {}
+        let end = NOW + LONGEST_HEAD_REST;
+        assert_eq!(partition.rest(false, end - Duration::from_millis(1)), None);
+        assert_eq!(partition.head_rest_ends(), Some(end));
+        assert_eq!(partition.rest(false, end), Some(false));
     }
 
     #[test]

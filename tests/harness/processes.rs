@@ -6,6 +6,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 const REAPER: &str = r#"
@@ -121,9 +122,25 @@ pub(crate) fn limit(id: u32, what: &str) {
     assert!(done.as_ref().is_ok_and(std::process::ExitStatus::success), "prlimit (of util-linux) --{what} of {id}: {done:?}");
 }
 
-/// A loopback port that was free a moment ago.
+/// Below the ports that Linux gives to whoever asks for any (32768 and up, `ip_local_port_range`), so that neither an
+/// outgoing connection nor a test's own listener can take one before the process it was found for listens there.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A loopback port on which nobody listens, and which no other call of this process was given.
+///
+/// Processes side by side begin at different ones.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let room = PORTS.end - PORTS.start;
+    let first = std::process::id().wrapping_mul(7_919) % room;
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < room, "no port from {} to {} is free", PORTS.start, PORTS.end);
+        let port = (PORTS.start + (first + given) % room) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The end of a text file, for failure messages.

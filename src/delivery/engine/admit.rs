@@ -193,7 +193,9 @@ impl<C: Clock> Engine<C> {
             ParkCause::Full => RequeueReason::LaneFull,
             ParkCause::Closed => RequeueReason::CircuitOpen,
         };
-        let delay = parked.slot.saturating_sub(self.clock.monotonic()).max(self.settings.tiers.smallest().delay);
+        let now = self.clock.monotonic();
+        let delay = parked.slot.saturating_sub(now).max(self.settings.tiers.smallest().delay);
+        let delay = self.settings.tiers.fewest_hops(delay, parked.latest.saturating_sub(now));
         let due = self.clock.broker_now().plus(delay);
         self.requeue(ticket, &record, chain, due, reason);
     }

@@ -158,8 +158,8 @@ impl<C: Clock> Engine<C> {
 
     /// The receiver asked to be left alone: its lane rests, what waits there is parked.
     pub(super) fn pause(&mut self, endpoint: &Endpoint, pause: Duration) {
-        let until = self.clock.monotonic() + pause;
-        for parked in self.lanes.pause(endpoint, until) {
+        let now = self.clock.monotonic();
+        for parked in self.lanes.pause(endpoint, now + pause, now) {
             self.park(parked);
         }
     }

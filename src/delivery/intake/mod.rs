@@ -261,7 +261,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
         let may_release = !self.draining && !self.resting && self.budget.room() > 0 && self.context.clock.is_sane();
         let heads = self.partitions.iter().filter(|_| may_release);
         let release = heads.filter_map(Partition::next_release).min().map(|at| at.since(broker_now));
-        self.next_commit.saturating_sub(now).min(release.unwrap_or(POLL)).max(Duration::from_millis(1))
+        let read_again = self.partitions.iter().filter_map(Partition::head_rest_ends).min().map(|at| at.saturating_sub(now));
+        let next = self.next_commit.saturating_sub(now).min(release.unwrap_or(POLL)).min(read_again.unwrap_or(POLL));
+        next.max(Duration::from_millis(1))
     }
 
     fn is_stalled(&mut self) -> bool {

@@ -146,6 +146,17 @@ impl Tiers {
         u32::try_from(hops).unwrap_or(u32::MAX)
     }
 
+    /// Of the delays from `delay` to `latest` the one that takes the fewest hops, and of several such the shortest: `delay` itself, or one
+    /// that ends with a whole number of some tier. `delay` where `latest` is below it.
+    #[must_use]
+    pub fn fewest_hops(&self, delay: Duration, latest: Duration) -> Duration {
+        let whole = self.0.iter().map(|tier| {
+            let over = micros(delay).rem_euclid(micros(tier.delay));
+            if over == 0 { delay } else { delay.saturating_add(tier.delay) - Duration::from_micros(over.unsigned_abs()) }
+        });
+        whole.filter(|whole| *whole <= latest).fold(delay, |best, whole| if self.hops(whole) < self.hops(best) { whole } else { best })
+    }
+
     /// How often in a row something due in `left` µs goes into `tier`, while no larger tier takes it. Negative below zero.
     fn times(&self, tier: &Tier, left: i64) -> i64 {
         left.saturating_add(micros(self.tolerance(tier))).div_euclid(micros(tier.delay))
@@ -284,6 +295,32 @@ mod tests {
         let tiers = defaults();
         let seen: Vec<_> = tiers.iter().map(|t| tiers.tolerance(t).as_millis()).collect();
         assert_eq!(seen, [1_000, 1_200, 12_000, 72_000, 432_000]);
+    }
+
+    #[test]
+    fn a_delay_that_may_be_longer_takes_the_fewest_hops_and_is_never_made_longer_for_nothing() {
+        let tiers = defaults();
+        for (delay, latest, expected) in [
+            (5_000, 60_000, 5_000),
+            (6_000, 20_000, 6_000),
+            (15_000, 59_999, 15_000),
+            (15_000, 60_000, 60_000),
+            (37_500, 60_000, 60_000),
+            (37_500, 0, 37_500),
+            (60_000, 180_000, 60_000),
+            (65_000, 119_999, 65_000),
+            (95_000, 120_000, 120_000),
+            (360_000, 600_000, 600_000),
+            (18_000_000, 18_000_000, 18_000_000),
+            (u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(tiers.fewest_hops(ms(delay), ms(latest)), ms(expected), "{delay} to {latest}");
+        }
+        for delay in (5_000..1_000_000).step_by(777) {
+            let found = tiers.fewest_hops(ms(delay), ms(3 * delay));
+            assert!(found >= ms(delay) && found <= ms(3 * delay), "{delay}: {found:?}");
+            assert!(tiers.hops(found) <= 4, "{delay}: {found:?}");
+        }
     }
 
     #[test]
