@@ -205,7 +205,7 @@ impl<T: Item> Lanes<T> {
     /// What waits for an endpoint whose circuit has opened, or that asked to be left alone.
     fn empty(&mut self, endpoint: &Endpoint, now: Duration) -> Vec<Parked<T>> {
         let Some(lane) = self.lanes.get_mut(endpoint) else { return Vec::new() };
-        let again = lane.circuit().reopens().max(lane.paused(Duration::ZERO)).unwrap_or_default();
+        let again = lane.circuit().reopens().max(lane.paused(now)).unwrap_or_default();
         let mut parked = Vec::new();
         for class in Class::ALL {
             for item in lane.waiting.trim(class, (0, 0)) {
@@ -292,10 +292,11 @@ impl<T: Item> Lanes<T> {
 }
 
 /// Parks `item` until the endpoint is not left alone any more, which is not before `earliest`, and its turn has come. The first in the queue
-/// comes then, and finds out; those behind it may stay away for [`LATER`] as long.
+/// comes then, and finds out; those behind it may stay away for [`LATER`] times as long. (Where the endpoint said itself until when, all come then.)
 fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, now: Duration) -> Parked<T> {
     let slot = lane.slot(earliest);
-    let latest = if slot > earliest { now + slot.saturating_sub(now) * LATER } else { slot };
+    let exact = slot == earliest || lane.paused(now).is_some();
+    let latest = if exact { slot } else { now + slot.saturating_sub(now) * LATER };
     Parked { item, slot, latest, cause: ParkCause::Closed }
 }
 
@@ -515,6 +516,8 @@ mod tests {
         }
         assert_eq!((parked.len(), lanes.waiting().count()), (48, 0));
         assert!(parked.iter().all(|p| p.cause == ParkCause::Closed && p.slot >= after(5000)));
+        assert_eq!((parked[0].slot, parked[0].latest), (after(5000), after(5000)), "the first comes when it reopens, and finds out");
+        assert!(parked[1..].iter().all(|p| p.latest == NOW + (p.slot - NOW) * 3), "{parked:?}");
     }
 
     #[test]
@@ -609,8 +612,10 @@ mod tests {
         let mut lanes = lanes(1000, 16_000);
         assert_eq!((fresh(&mut lanes, "a", 1, NOW), fresh(&mut lanes, "a", 2, NOW)), (Offer::Start(1), Offer::Start(2)));
         assert_eq!(fresh(&mut lanes, "a", 3, NOW), Offer::Waits);
+        assert_eq!(fresh(&mut lanes, "a", 4, NOW), Offer::Waits);
         let parked = lanes.pause(&endpoint("a"), after(2000), NOW);
-        assert_eq!(parked, [Parked { item: 3, slot: after(2000), latest: after(2000), cause: ParkCause::Closed }]);
+        assert_eq!(parked[0], Parked { item: 3, slot: after(2000), latest: after(2000), cause: ParkCause::Closed });
+        assert!(parked[1].slot > after(2000) && parked[1].latest == parked[1].slot, "no later than it asked for and its turn: {parked:?}");
         let _ = end(&mut lanes, "a", 1, Reply::Overloaded, NOW, NOW);
         assert!(matches!(fresh(&mut lanes, "a", 4, NOW), Offer::Park(Parked { item: 4, cause: ParkCause::Closed, .. })));
         let _ = end(&mut lanes, "a", 2, Reply::Accepted, NOW, NOW);
