@@ -7,7 +7,7 @@ const POOLS: i32 = 2;
 
 fn main() -> std::process::ExitCode {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
+    if ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"].iter().all(|name| std::env::var_os(name).is_none()) {
         #[expect(unsafe_code, reason = "the allocator is set through the C library alone")]
         // SAFETY: it takes two numbers, and nothing else runs yet.
         unsafe {

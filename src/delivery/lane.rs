@@ -121,6 +121,8 @@ pub struct Lane<T> {
     vain_end: Duration,
     /// The only one of those was a connection that broke, of an endpoint that answered lately: that says nothing yet.
     excused: bool,
+    /// The latest of those timed out.
+    timed_out: bool,
     /// Since when records have wanted an answer of it, and there was none.
     wants: Option<Duration>,
     latency: Option<Duration>,
@@ -159,6 +161,7 @@ impl<T: Item> Lane<T> {
             in_vain: 0,
             vain_end: Duration::ZERO,
             excused: false,
+            timed_out: false,
             wants: None,
             latency: None,
             service: None,
@@ -251,16 +254,14 @@ impl<T: Item> Lane<T> {
         self.running() < self.window && self.paused(now).is_none() && (self.terms.rate.is_none() || self.rate_next <= now + RATE_BURST)
     }
 
-    /// Whether its circuit lets an attempt go. A probe that is out fails now for all that is known, or where the endpoint is silent, when its
-    /// time is up.
+    /// Whether its circuit lets an attempt go.
     pub fn admits(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Admission {
-        let probe_fails = if self.is_overdue(now) { self.silence_ends.max(now) } else { now };
-        self.circuit.admits(by_schedule, probe_fails, settings, now)
+        self.circuit.admits(by_schedule, self.is_overdue(now) || self.timed_out, settings, now)
     }
 
-    /// `record` starts as the probe of its circuit; [`Self::started`] must follow.
-    pub const fn probe(&mut self, record: u64) {
-        self.circuit.probe(record);
+    /// `record` starts as the probe of its circuit, which will have timed out after `timeout`; [`Self::started`] must follow.
+    pub fn probe(&mut self, record: u64, timeout: Duration, now: Duration) {
+        self.circuit.probe(record, now + timeout);
     }
 
     /// A probe finds no slot: when its circuit reopens now.
@@ -296,6 +297,7 @@ impl<T: Item> Lane<T> {
                 return false;
             }
         };
+        self.timed_out = ended.reply == Reply::TimedOut;
         if answered {
             self.in_vain = 0;
             self.last_answer = Some(now);
@@ -631,8 +633,8 @@ mod tests {
         assert!(!lane.open_if_silent(&CIRCUIT, ms(2999)));
         assert!(lane.open_if_silent(&CIRCUIT, ms(3000)));
         assert_eq!(lane.admits(false, &CIRCUIT, ms(3000)), Admission::Closed(ms(8000)));
+        lane.probe(9, ms(20_000), ms(8000));
         start(&mut lane, 8000);
-        lane.probe(9);
         assert_eq!(lane.admits(false, &CIRCUIT, ms(9000)), Admission::Closed(ms(38_000)), "the probe's twenty seconds, and the next pause");
     }
 

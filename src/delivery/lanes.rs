@@ -118,19 +118,20 @@ impl<T: Item> Lanes<T> {
         };
         lane.agree(terms);
         if let Some(until) = lane.paused(now) {
-            return Offer::Park(behind(lane, item, until, now));
+            let until = until.max(lane.circuit().reopens().unwrap_or_default());
+            return Offer::Park(behind(lane, item, until, &self.circuit, now));
         }
         let probes = match lane.admits(item.by_schedule(), &self.circuit, now) {
             Admission::Free => false,
             Admission::Probe => true,
             Admission::Closed(reopens) => {
-                return Offer::Park(behind(lane, item, reopens, now));
+                return Offer::Park(behind(lane, item, reopens, &self.circuit, now));
             }
         };
         let first = probes || lane.waiting.is_empty();
         if first && (probes || lane.has_place(now)) && self.slots.has_for(class, lane.standing(now), now) {
             if probes {
-                lane.probe(item.record());
+                lane.probe(item.record(), item.timeout(), now);
             }
             started(lane, &mut self.slots, class, &item, now);
             return Offer::Start(item);
@@ -138,7 +139,7 @@ impl<T: Item> Lanes<T> {
         if probes {
             // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
             let earliest = if item.by_schedule() { lane.turned_away(&self.circuit, now) } else { lane.postpone(now) };
-            return Offer::Park(behind(lane, item, earliest, now));
+            return Offer::Park(behind(lane, item, earliest, &self.circuit, now));
         }
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting.count(class) < cap.0 && lane.waiting.bytes(class).saturating_add(item.cost()) <= cap.1;
@@ -209,7 +210,7 @@ impl<T: Item> Lanes<T> {
         let mut parked = Vec::new();
         for class in Class::ALL {
             for item in lane.waiting.trim(class, (0, 0)) {
-                parked.push(behind(lane, item, again, now));
+                parked.push(behind(lane, item, again, &self.circuit, now));
             }
         }
         self.recount();
@@ -292,12 +293,13 @@ impl<T: Item> Lanes<T> {
 }
 
 /// Parks `item` until the endpoint is not left alone any more, which is not before `earliest`, and its turn has come. The first in the queue
-/// comes then, and finds out; those behind it may stay away for [`LATER`] times as long. (Where the endpoint said itself until when, all come then.)
-fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, now: Duration) -> Parked<T> {
+/// comes then, and finds out; those behind it may stay away for [`LATER`] times as long, though not by more than the longest pause. (Where the
+/// endpoint said itself until when, nobody stays away longer.)
+fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, settings: &CircuitSettings, now: Duration) -> Parked<T> {
     let slot = lane.slot(earliest);
     let exact = slot == earliest || lane.paused(now).is_some();
-    let latest = if exact { slot } else { now + slot.saturating_sub(now) * LATER };
-    Parked { item, slot, latest, cause: ParkCause::Closed }
+    let later = if exact { Duration::ZERO } else { (slot.saturating_sub(now) * (LATER - 1)).min(settings.max_pause) };
+    Parked { item, slot, latest: slot + later, cause: ParkCause::Closed }
 }
 
 fn started<T: Item>(lane: &mut Lane<T>, slots: &mut Slots, class: Class, item: &T, now: Duration) {

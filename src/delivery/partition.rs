@@ -131,8 +131,10 @@ pub struct Partition {
     delay: Option<Duration>,
     heads: VecDeque<Record>,
     head_bytes: usize,
-    /// It holds as many heads as it may.
+    /// It has held as many heads as it may, and not fallen to half of that since.
     full_of_heads: bool,
+    /// What it may hold, as told with the last record.
+    room: HeadRoom,
     /// Since when it has rested for its heads (monotonic).
     head_rest: Option<Duration>,
     handed: usize,
@@ -177,6 +179,7 @@ impl Partition {
                 heads,
                 head_bytes: 0,
                 full_of_heads: false,
+                room: HeadRoom { records: 0, bytes: 0 },
                 head_rest: None,
                 handed: 0,
                 uncommitted: 0,
@@ -217,6 +220,7 @@ impl Partition {
                 Some(delay) if tier::release(record.timestamp, delay) > broker_now || !self.heads.is_empty() => {
                     self.head_bytes += record.cost();
                     self.heads.push_back(record);
+                    self.room = room;
                     self.full_of_heads |= self.heads.len() >= room.records || self.head_bytes >= room.bytes;
                     Taken::Held
                 }
@@ -233,7 +237,7 @@ impl Partition {
         }
         let record = self.heads.pop_front()?;
         self.head_bytes -= record.cost();
-        self.full_of_heads = false;
+        self.full_of_heads &= self.heads.len() * 2 > self.room.records || self.head_bytes * 2 > self.room.bytes;
         Some((self.ticket(&record), record))
     }
 
@@ -342,7 +346,7 @@ impl Partition {
         change.then_some(rest)
     }
 
-    /// When its rest for heads is over; `None` also as long as the release of the first one decides.
+    /// When its rest for heads is over; `None` also as long as it holds too many of them.
     #[must_use]
     pub fn head_rest_ends(&self) -> Option<Duration> {
         let rest = (self.delay.unwrap_or_default() / HEAD_REST_PART).min(LONGEST_HEAD_REST);
@@ -435,18 +439,20 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_with_too_many_heads_rests_until_the_first_is_due_and_a_part_of_its_delay() {
+    fn a_partition_with_too_many_heads_rests_until_half_are_released_and_a_part_of_its_delay_is_over() {
         let topic = "callbackd.retry.1s";
         let (mut partition, _) = Partition::begin(&assigned(topic, None, None, 0, 200), Class::Retry, Start::Earliest(0), "callbackd");
         for offset in 0..64 {
             assert_eq!(partition.rest(false, NOW), None);
-            let _ = partition.take(record(topic, offset, 1_000), UnixMillis(1_000), ROOM);
+            let _ = partition.take(record(topic, offset, 1_000 + offset), UnixMillis(1_000), ROOM);
         }
         assert_eq!(partition.rest(false, NOW), Some(true));
         assert!(partition.release(UnixMillis(1_999)).is_none());
         let part = Duration::from_millis(50);
-        assert_eq!(partition.rest(false, NOW + part), None, "none is due");
-        assert!(partition.release(UnixMillis(2_000)).is_some());
+        for due in 2_000..2_032 {
+            assert_eq!((partition.rest(false, NOW + part), partition.head_rest_ends()), (None, None), "{due}: more than half are left");
+            assert!(partition.release(UnixMillis(due)).is_some());
+        }
         assert_eq!(partition.rest(false, NOW + part), Some(false));
     }
 

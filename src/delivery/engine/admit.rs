@@ -193,9 +193,14 @@ impl<C: Clock> Engine<C> {
             ParkCause::Full => RequeueReason::LaneFull,
             ParkCause::Closed => RequeueReason::CircuitOpen,
         };
-        let now = self.clock.monotonic();
-        let delay = parked.slot.saturating_sub(now).max(self.settings.tiers.smallest().delay);
-        let delay = self.settings.tiers.fewest_hops(delay, parked.latest.saturating_sub(now));
+        let (now, tiers) = (self.clock.monotonic(), &self.settings.tiers);
+        // What is due within the smallest tier's tolerance counts as due: nothing is to come back before a circuit reopens.
+        let tolerance = match parked.cause {
+            ParkCause::Full => Duration::ZERO,
+            ParkCause::Closed => tiers.tolerance(tiers.smallest()),
+        };
+        let delay = parked.slot.saturating_sub(now).max(tiers.smallest().delay) + tolerance;
+        let delay = tiers.fewest_hops(delay, parked.latest.saturating_sub(now));
         let due = self.clock.broker_now().plus(delay);
         self.requeue(ticket, &record, chain, due, reason);
     }

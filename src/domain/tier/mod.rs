@@ -147,14 +147,15 @@ impl Tiers {
     }
 
     /// Of the delays from `delay` to `latest` the one that takes the fewest hops, and of several such the shortest: `delay` itself, or one
-    /// that ends with a whole number of some tier. `delay` where `latest` is below it.
+    /// a whole number of some tier. `delay` where `latest` is below it.
     #[must_use]
     pub fn fewest_hops(&self, delay: Duration, latest: Duration) -> Duration {
         let whole = self.0.iter().map(|tier| {
             let over = micros(delay).rem_euclid(micros(tier.delay));
             if over == 0 { delay } else { delay.saturating_add(tier.delay) - Duration::from_micros(over.unsigned_abs()) }
         });
-        whole.filter(|whole| *whole <= latest).fold(delay, |best, whole| if self.hops(whole) < self.hops(best) { whole } else { best })
+        let choice = whole.filter(|whole| *whole <= latest);
+        choice.min_by_key(|whole| (self.hops(*whole), *whole)).filter(|best| self.hops(*best) < self.hops(delay)).unwrap_or(delay)
     }
 
     /// How often in a row something due in `left` µs goes into `tier`, while no larger tier takes it. Negative below zero.
