@@ -146,8 +146,8 @@ impl Tiers {
         u32::try_from(hops).unwrap_or(u32::MAX)
     }
 
-    /// Of the delays from `delay` to `latest` the one that takes the fewest hops, and of several such the shortest: `delay` itself, or one
-    /// a whole number of some tier. `delay` where `latest` is below it.
+    /// `delay`, or where one up to `latest` takes fewer hops, the one of these that takes the fewest: `delay` is rounded up to whole numbers
+    /// of each tier, no other delays are looked at.
     #[must_use]
     pub fn fewest_hops(&self, delay: Duration, latest: Duration) -> Duration {
         let whole = self.0.iter().map(|tier| {
