@@ -47,8 +47,26 @@ pub enum Admission {
 enum State {
     /// The different records that failed since the last success.
     Closed { failed: Vec<u64> },
-    /// It reopens at `reopens`; `probe` is the record that is out meanwhile, and when its time is up.
-    Open { reopens: Duration, pause: Duration, probe: Option<(u64, Duration)> },
+    /// It reopens at `reopens`; `probe` is out meanwhile.
+    Open { reopens: Duration, pause: Duration, probe: Option<Probe> },
+}
+
+/// An attempt that finds out whether the endpoint is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Its record.
+    pub record: u64,
+    /// If it fails, then by this time, as far as is known of the endpoint.
+    pub likely_end: Duration,
+    /// Its time-out: it has ended by then.
+    pub latest_end: Duration,
+}
+
+impl Probe {
+    /// When it will have failed, if it fails.
+    fn end(&self, now: Duration) -> Duration {
+        if now < self.likely_end { self.likely_end } else { self.latest_end.max(now) }
+    }
 }
 
 /// One endpoint's circuit. Records are told apart by a hash of their event id.
@@ -78,24 +96,23 @@ impl Circuit {
         matches!(&self.0, State::Closed { failed } if failed.is_empty())
     }
 
-    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before. A probe that is out may fail at any moment, and where
-    /// the endpoint is `silent`, when its time is up; or the circuit closes before.
-    pub fn admits(&self, by_schedule: bool, silent: bool, settings: &CircuitSettings, now: Duration) -> Admission {
+    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before. While a probe is out, what it would mean that it fails.
+    pub fn admits(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Admission {
         match &self.0 {
             State::Closed { .. } => Admission::Free,
             State::Open { reopens, probe: None, .. } if by_schedule || *reopens <= now => Admission::Probe,
             State::Open { reopens, probe: None, .. } => Admission::Closed(*reopens),
-            State::Open { reopens, pause, probe: Some((_, ends)) } => {
-                let fails = if silent { now.max(*ends) } else { now };
-                Admission::Closed(if *reopens > fails { *reopens } else { fails + next_pause(*pause, settings) })
+            State::Open { reopens, pause, probe: Some(out) } => {
+                let end = out.end(now);
+                Admission::Closed(if *reopens > end { *reopens } else { end + next_pause(*pause, settings) })
             }
         }
     }
 
-    /// `record` goes out as the probe, whose time is up at `ends`.
-    pub const fn probe(&mut self, record: u64, ends: Duration) {
+    /// `out` goes as the probe.
+    pub const fn probe(&mut self, out: Probe) {
         if let State::Open { probe, .. } = &mut self.0 {
-            *probe = Some((record, ends));
+            *probe = Some(out);
         }
     }
 
@@ -118,7 +135,7 @@ impl Circuit {
                 self.open_if(outstanding, settings, now)
             }
             State::Open { reopens, pause, probe } => {
-                if probe.is_some_and(|(out, _)| out == record) {
+                if probe.is_some_and(|out| out.record == record) {
                     *probe = None;
                     if *reopens <= now {
                         *pause = next_pause(*pause, settings);
@@ -153,7 +170,7 @@ impl Circuit {
     /// The attempt of `record` said nothing about the endpoint: if it was the probe, another may go.
     pub fn unprobed(&mut self, record: u64) {
         if let State::Open { probe, .. } = &mut self.0
-            && probe.is_some_and(|(out, _)| out == record)
+            && probe.is_some_and(|out| out.record == record)
         {
             *probe = None;
         }
@@ -193,10 +210,13 @@ mod tests {
 
     const SETTINGS: CircuitSettings = CircuitSettings { failures: 5, pause: Duration::from_secs(5), max_pause: Duration::from_secs(600) };
 
-    const PROBE_ENDS: Duration = Duration::from_secs(125);
-
     fn at(secs: u64) -> Duration {
         Duration::from_secs(secs)
+    }
+
+    /// Of `record`: fails in second 108 or 125.
+    fn probe(record: u64) -> Probe {
+        Probe { record, likely_end: at(108), latest_end: at(125) }
     }
 
     /// Opened at second 100.
@@ -211,7 +231,7 @@ mod tests {
     fn one_record_that_fails_for_ever_never_opens_it() {
         let mut circuit = Circuit::new();
         assert!((0..1000).all(|n| !circuit.failed(7, 0, &SETTINGS, at(n))));
-        assert_eq!((circuit.state(), circuit.admits(false, false, &SETTINGS, at(1000))), (CircuitState::Closed, Admission::Free));
+        assert_eq!((circuit.state(), circuit.admits(false, &SETTINGS, at(1000))), (CircuitState::Closed, Admission::Free));
     }
 
     #[test]
@@ -236,13 +256,16 @@ mod tests {
     #[test]
     fn while_open_nothing_new_goes_until_it_reopens_and_then_one_at_a_time() {
         let mut circuit = open();
-        assert_eq!(circuit.admits(false, false, &SETTINGS, at(104)), Admission::Closed(at(105)));
-        assert_eq!(circuit.admits(false, false, &SETTINGS, at(105)), Admission::Probe);
-        circuit.probe(9, PROBE_ENDS);
+        assert_eq!(circuit.admits(false, &SETTINGS, at(104)), Admission::Closed(at(105)));
+        assert_eq!(circuit.admits(false, &SETTINGS, at(105)), Admission::Probe);
+        circuit.probe(probe(9));
         assert_eq!(circuit.state(), CircuitState::Probing);
-        assert_eq!(circuit.admits(false, false, &SETTINGS, at(106)), Admission::Closed(at(116)), "the next one, if this one fails now");
-        assert_eq!(circuit.admits(false, true, &SETTINGS, at(106)), Admission::Closed(at(135)), "if it fails when its time is up");
-        assert_eq!(circuit.admits(true, false, &SETTINGS, at(106)), Admission::Closed(at(116)));
+        for by_schedule in [false, true] {
+            let closed_at = |secs| circuit.admits(by_schedule, &SETTINGS, at(secs));
+            assert_eq!(closed_at(106), Admission::Closed(at(118)), "the next one, if this one fails as soon as is likely");
+            assert_eq!(closed_at(108), Admission::Closed(at(135)), "it did not: if it fails when its time is up");
+            assert_eq!(closed_at(126), Admission::Closed(at(136)), "its time is up");
+        }
     }
 
     #[test]
@@ -251,17 +274,17 @@ mod tests {
         let mut now = at(105);
         let mut pauses = Vec::new();
         for record in 0..9 {
-            assert_eq!(circuit.admits(false, false, &SETTINGS, now), Admission::Probe);
-            circuit.probe(record, PROBE_ENDS);
+            assert_eq!(circuit.admits(false, &SETTINGS, now), Admission::Probe);
+            circuit.probe(probe(record));
             assert!(!circuit.failed(record, 0, &SETTINGS, now));
             let reopens = circuit.reopens().unwrap();
             pauses.push((reopens - now).as_secs());
             now = reopens;
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
-        circuit.probe(77, PROBE_ENDS);
+        circuit.probe(probe(77));
         circuit.succeeded();
-        assert_eq!(circuit.admits(false, false, &SETTINGS, now), Admission::Free);
+        assert_eq!(circuit.admits(false, &SETTINGS, now), Admission::Free);
         assert!((0..4).all(|n| !circuit.failed(n, 0, &SETTINGS, now)) && circuit.failed(4, 0, &SETTINGS, now));
         assert_eq!(circuit.reopens(), Some(now + at(5)), "the first pause again");
     }
@@ -269,10 +292,11 @@ mod tests {
     #[test]
     fn a_record_due_by_its_own_schedule_is_a_probe_before_its_time_and_its_failure_lengthens_nothing() {
         let mut circuit = open();
-        assert_eq!(circuit.admits(true, false, &SETTINGS, at(101)), Admission::Probe);
-        circuit.probe(3, PROBE_ENDS);
-        assert_eq!(circuit.admits(false, false, &SETTINGS, at(102)), Admission::Closed(at(105)));
-        assert_eq!(circuit.admits(false, true, &SETTINGS, at(102)), Admission::Closed(at(135)), "should it fail after the reopening");
+        assert_eq!(circuit.admits(true, &SETTINGS, at(101)), Admission::Probe);
+        circuit.probe(Probe { likely_end: at(104), ..probe(3) });
+        assert_eq!(circuit.admits(false, &SETTINGS, at(102)), Admission::Closed(at(105)));
+        circuit.probe(probe(3));
+        assert_eq!(circuit.admits(false, &SETTINGS, at(102)), Admission::Closed(at(118)), "should it fail after the reopening");
         assert!(!circuit.failed(3, 0, &SETTINGS, at(102)));
         assert_eq!((circuit.state(), circuit.reopens()), (CircuitState::Open, Some(at(105))));
     }
@@ -280,19 +304,19 @@ mod tests {
     #[test]
     fn late_failures_of_attempts_that_were_no_probe_change_nothing() {
         let mut circuit = open();
-        circuit.probe(9, PROBE_ENDS);
+        circuit.probe(probe(9));
         assert!(!circuit.failed(4, 0, &SETTINGS, at(120)));
         assert_eq!((circuit.state(), circuit.reopens()), (CircuitState::Probing, Some(at(105))));
         circuit.unprobed(9);
-        assert_eq!(circuit.admits(false, false, &SETTINGS, at(120)), Admission::Probe, "a probe that was not made leaves its place");
+        assert_eq!(circuit.admits(false, &SETTINGS, at(120)), Admission::Probe, "a probe that was not made leaves its place");
     }
 
     #[test]
     fn what_was_not_its_fault_is_forgiven() {
         let mut circuit = open();
-        circuit.probe(1, PROBE_ENDS);
+        circuit.probe(probe(1));
         assert!(!circuit.failed(1, 0, &SETTINGS, at(105)));
         circuit.forgive(&SETTINGS, at(106));
-        assert_eq!((circuit.reopens(), circuit.admits(false, false, &SETTINGS, at(106))), (Some(at(106)), Admission::Probe));
+        assert_eq!((circuit.reopens(), circuit.admits(false, &SETTINGS, at(106))), (Some(at(106)), Admission::Probe));
     }
 }

@@ -14,7 +14,7 @@
 //! - **Slots**: what is parked comes back at the lane's capacity (its limit over its latency), one after the other, so that a backlog of N
 //!   costs about N moves.
 
-use super::circuit::{Admission, Circuit, CircuitSettings};
+use super::circuit::{Admission, Circuit, CircuitSettings, Probe};
 use super::slots::{Standing, Unanswered};
 use super::waiting::{Item, Waiting};
 use crate::domain::class::Class;
@@ -121,8 +121,8 @@ pub struct Lane<T> {
     vain_end: Duration,
     /// The only one of those was a connection that broke, of an endpoint that answered lately: that says nothing yet.
     excused: bool,
-    /// The latest of those timed out.
-    timed_out: bool,
+    /// How long the latest of those took, if it timed out: as long as its policy says, or shorter where it never got a connection.
+    timed_out: Option<Duration>,
     /// Since when records have wanted an answer of it, and there was none.
     wants: Option<Duration>,
     latency: Option<Duration>,
@@ -161,7 +161,7 @@ impl<T: Item> Lane<T> {
             in_vain: 0,
             vain_end: Duration::ZERO,
             excused: false,
-            timed_out: false,
+            timed_out: None,
             wants: None,
             latency: None,
             service: None,
@@ -256,12 +256,14 @@ impl<T: Item> Lane<T> {
 
     /// Whether its circuit lets an attempt go.
     pub fn admits(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Admission {
-        self.circuit.admits(by_schedule, self.is_overdue(now) || self.timed_out, settings, now)
+        self.circuit.admits(by_schedule, settings, now)
     }
 
-    /// `record` starts as the probe of its circuit, which will have timed out after `timeout`; [`Self::started`] must follow.
+    /// `record` starts as the probe of its circuit, which will have timed out after `timeout`; [`Self::started`] must follow. If the endpoint
+    /// lets it fail, then as it did last time; or it falls silent.
     pub fn probe(&mut self, record: u64, timeout: Duration, now: Duration) {
-        self.circuit.probe(record, now + timeout);
+        let likely = if self.is_overdue(now) { timeout } else { self.timed_out.unwrap_or_else(|| self.patience()).min(timeout) };
+        self.circuit.probe(Probe { record, likely_end: now + likely, latest_end: now + timeout });
     }
 
     /// A probe finds no slot: when its circuit reopens now.
@@ -297,7 +299,8 @@ impl<T: Item> Lane<T> {
                 return false;
             }
         };
-        self.timed_out = ended.reply == Reply::TimedOut;
+        let took = now.saturating_sub(ended.started);
+        self.timed_out = (ended.reply == Reply::TimedOut).then_some(took);
         if answered {
             self.in_vain = 0;
             self.last_answer = Some(now);
@@ -305,7 +308,6 @@ impl<T: Item> Lane<T> {
             self.first_answer.get_or_insert(now);
             self.served += 1.0;
             self.unanswered_since = (self.running() > 0).then_some(now);
-            let took = now.saturating_sub(ended.started);
             self.latency = mean_with(self.latency, took);
             if matches!(ended.reply, Reply::Accepted | Reply::Rejected) {
                 self.service = mean_with(self.service, took);
@@ -362,7 +364,7 @@ impl<T: Item> Lane<T> {
     /// Its failures were not its fault.
     pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
         self.circuit.forgive(settings, now);
-        self.in_vain = 0;
+        (self.in_vain, self.excused, self.timed_out) = (0, false, None);
     }
 
     /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before. When the lane has become
@@ -636,6 +638,50 @@ mod tests {
         lane.probe(9, ms(20_000), ms(8000));
         start(&mut lane, 8000);
         assert_eq!(lane.admits(false, &CIRCUIT, ms(9000)), Admission::Closed(ms(38_000)), "the probe's twenty seconds, and the next pause");
+    }
+
+    /// Its circuit has been opened by five that failed with `reply` after `took`, in millisecond 10,000; a probe went out when it reopened.
+    fn probing(reply: Reply, took: u64) -> Lane<u32> {
+        let mut lane = lane(32, None);
+        (0..5).for_each(|_| start(&mut lane, 10_000 - took));
+        (0..5).for_each(|record| {
+            let _ = end(&mut lane, record, reply, 10_000 - took, 10_000);
+        });
+        lane.probe(9, ms(20_000), ms(15_000));
+        start(&mut lane, 15_000);
+        lane
+    }
+
+    #[test]
+    fn what_a_probe_keeps_waiting_expects_it_to_fail_as_the_last_attempt_did() {
+        for (reply, took, again) in [
+            (Reply::Failed, 10, 28_000),
+            (Reply::Broken, 10, 28_000),
+            (Reply::Overloaded, 2_000, 33_000),
+            (Reply::TimedOut, 3_000, 28_000),
+            (Reply::TimedOut, 10_000, 35_000),
+        ] {
+            let lane = probing(reply, took);
+            assert_eq!(
+                lane.admits(false, &CIRCUIT, ms(15_001)),
+                Admission::Closed(ms(again)),
+                "{reply:?} after {took} ms, and ten seconds"
+            );
+        }
+        let lane = probing(Reply::Broken, 10);
+        assert_eq!(lane.admits(false, &CIRCUIT, ms(18_000)), Admission::Closed(ms(45_000)), "it did not: its time-out, and ten seconds");
+    }
+
+    #[test]
+    fn after_an_outage_of_our_own_nothing_that_it_said_counts() {
+        let mut lane = probing(Reply::TimedOut, 10_000);
+        let _ = end(&mut lane, 9, Reply::TimedOut, 15_000, 15_100);
+        lane.forgive(&CIRCUIT, ms(16_000));
+        assert!(!lane.is_silent(ms(16_000)));
+        assert_eq!(lane.admits(false, &CIRCUIT, ms(16_000)), Admission::Probe);
+        lane.probe(10, ms(20_000), ms(16_000));
+        start(&mut lane, 16_000);
+        assert_eq!(lane.admits(false, &CIRCUIT, ms(16_001)), Admission::Closed(ms(29_000)), "three seconds of patience, and ten");
     }
 
     #[test]

@@ -118,7 +118,9 @@ impl<T: Item> Lanes<T> {
         };
         lane.agree(terms);
         if let Some(until) = lane.paused(now) {
-            let until = until.max(lane.circuit().reopens().unwrap_or_default());
+            // One that is due by its own schedule may be the probe before the circuit reopens.
+            let reopens = lane.circuit().reopens().filter(|_| !item.by_schedule());
+            let until = until.max(reopens.unwrap_or_default());
             return Offer::Park(behind(lane, item, until, &self.circuit, now));
         }
         let probes = match lane.admits(item.by_schedule(), &self.circuit, now) {
@@ -623,6 +625,20 @@ mod tests {
         let _ = end(&mut lanes, "a", 2, Reply::Accepted, NOW, NOW);
         assert_eq!(fresh(&mut lanes, "a", 5, after(2000)), Offer::Start(5));
         assert_eq!(drain(&mut lanes, after(2000)), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn what_was_tried_before_waits_for_the_end_of_a_pause_and_not_for_the_circuit() {
+        let mut lanes = lanes(1000, 16_000);
+        for n in 0..5 {
+            let _ = fresh(&mut lanes, "a", n, NOW);
+            let _ = end(&mut lanes, "a", u64::from(n), Reply::Overloaded, NOW, NOW);
+        }
+        assert!(lanes.pause(&endpoint("a"), after(1000), NOW).is_empty());
+        let slots = park_slots([1_000_001, 10].into_iter().map(|n| offer(&mut lanes, "a", Class::Retry, n, NOW)));
+        assert_eq!(slots, [1000, 5000], "one that was never tried waits for both");
+        let again = offer(&mut lanes, "a", Class::Retry, 1_000_001, after(1000));
+        assert_eq!(again, Offer::Start(1_000_001), "as the probe");
     }
 
     #[test]

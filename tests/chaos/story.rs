@@ -213,6 +213,7 @@ impl Story {
                 replica: Some(seen.replica.to_string()),
                 at_ms: seen.arrived,
                 answer,
+                let_go_ms: None,
                 signature_right: seen.signature_right,
                 body_right: seen.body_right,
             }));

@@ -73,13 +73,12 @@ impl<'a> Exposures<'a> {
     }
 
     pub(super) fn request(&self, request: &Request, endpoint: Option<&Endpoint>) -> bool {
-        let end = match request.answer {
+        let ended = match request.answer {
             // What the receiver wrote late, the client gave up on earlier; what it never answered ran on until the time-out.
-            Answer::Read { at_ms, .. } | Answer::Unsure { at_ms, .. } => at_ms,
-            // Later than the time-out where the client was stopped meanwhile.
-            Answer::None { at_ms: Some(at_ms) } => at_ms,
+            Answer::Read { at_ms, .. } | Answer::Unsure { at_ms, .. } | Answer::None { at_ms: Some(at_ms) } => at_ms,
             Answer::None { at_ms: None } => request.ended(endpoint),
         };
+        let end = request.let_go_ms.map_or(ended, |at| at.max(ended));
         self.hit(&request.id, request.replica.as_deref(), request.at_ms, end)
     }
 

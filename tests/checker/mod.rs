@@ -211,6 +211,9 @@ pub(crate) struct Request {
     pub(crate) at_ms: Millis,
     /// How it ended.
     pub(crate) answer: Answer,
+    /// When its client let go of it, where that is known: one that was stopped meanwhile does so long after the end.
+    #[serde(default)]
+    pub(crate) let_go_ms: Option<Millis>,
     /// Signed by a key in force, by the receiver's own verifier.
     pub(crate) signature_right: bool,
     /// The body is the event's but for `t` and `sign`.

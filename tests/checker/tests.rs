@@ -29,7 +29,7 @@ fn read(status: u16, at_ms: Millis) -> Answer {
 
 fn request(id: &str, endpoint: &str, at_ms: Millis, answer: Answer) -> Request {
     let (id, endpoint, replica) = (id.to_owned(), endpoint.to_owned(), Some("a".to_owned()));
-    Request { id, endpoint, replica, at_ms, answer, signature_right: true, body_right: true }
+    Request { id, endpoint, replica, at_ms, answer, let_go_ms: None, signature_right: true, body_right: true }
 }
 
 fn requeue(id: &str, at_ms: Millis, attempts: u32) -> Requeue {
@@ -175,6 +175,22 @@ fn a_failure_that_outlived_a_revoke_is_made_again_and_forks_nothing() {
         },
         &[],
     );
+}
+
+#[test]
+fn an_attempt_is_at_risk_until_its_client_has_let_go_of_it() {
+    // Stopped while the first attempt was out, the client learns in the grace of a revoke that it has timed out; the next owner begins anew.
+    let attempts = |let_go_ms: Option<Millis>| {
+        let again = (0..3).map(|n| Fact::Request(request("never", "e", 2_000 + 10 * n, read(500, 2_001 + 10 * n))));
+        let late = Answer::Unsure { status: 200, at_ms: 1_200 };
+        let first = Request { let_go_ms, ..request("never", "e", 10, late) };
+        let events =
+            [Fact::Produced(produced("never", "e")), Fact::Request(first), Fact::Letter(letter("never", 2_030, "attempts_exhausted", 3))];
+        add(events.into_iter().chain(again).chain([Fact::Exposure(exposure(Cause::RevokeOutlivedGrace, 1_900, 1_950))]))
+    };
+    finds(attempts(None), &[Kind::TooManyAttempts]);
+    finds(attempts(Some(1_910)), &[]);
+    finds(attempts(Some(1_800)), &[Kind::TooManyAttempts]);
 }
 
 #[test]

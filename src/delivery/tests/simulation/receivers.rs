@@ -90,7 +90,7 @@ struct Plan {
     panics: bool,
 }
 
-/// The request in the receivers' log. Dropped before the client knew: it will never know.
+/// The request in the receivers' log, while its client waits for the end.
 struct Entry {
     receivers: Rc<RefCell<Receivers>>,
     at: Option<usize>,
@@ -98,7 +98,12 @@ struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.receivers.borrow_mut().running -= 1;
+        let mut receivers = self.receivers.borrow_mut();
+        receivers.running -= 1;
+        let now = millis(receivers.timeline.now());
+        if let Some(at) = self.at {
+            receivers.requests[at].let_go_ms = Some(now);
+        }
     }
 }
 
@@ -144,7 +149,7 @@ impl Transport for SimTransport {
         let host = request.url.url.host_str().unwrap_or("").to_owned();
         let id = webhook_id(request.headers.as_bytes());
         let timeline = Rc::clone(&self.receivers.borrow().timeline);
-        let (plan, mut entry) = {
+        let (plan, entry) = {
             let mut receivers = self.receivers.borrow_mut();
             let plan = receivers.plan(&host, request.timeout);
             receivers.running += 1;
@@ -166,6 +171,7 @@ impl Transport for SimTransport {
                     replica: Some(format!("r{}", self.replica)),
                     at_ms: millis(now),
                     answer,
+                    let_go_ms: None,
                     signature_right: true,
                     body_right,
                 });
@@ -179,7 +185,7 @@ impl Transport for SimTransport {
             std::panic::resume_unwind(Box::new("a fault of ours, in a simulation"));
         }
         let at_ms = millis(timeline.now());
-        match (&plan.outcome.1, entry.at.take()) {
+        match (&plan.outcome.1, entry.at) {
             (Outcome::Answered { status, .. }, Some(at)) => {
                 let retry_after_ms = plan.written.and_then(|(_, _, retry)| retry).map(|seconds| i64::from(seconds) * 1_000);
                 self.receivers.borrow_mut().requests[at].answer = Answer::Read { status: *status, at_ms, retry_after_ms };

@@ -545,9 +545,10 @@ impl World {
             if let Fault::SlowBroker { slow_ms, .. } = fault { i64::try_from(*slow_ms).ok() } else { None }
         };
         let late_reports = 100 + self.plan.faults.iter().filter_map(slow).max().unwrap_or(0);
-        // Memory is scarce from half of the fresh class's share on; a record here costs about 400 bytes.
+        // Memory is scarce from an eighth of the fresh class's records on, or half of its bytes; a record here costs about 400.
         // A record is parked for the endpoint of the registry of then: which one that was, outsiders do not know once it has changed.
-        let crowd = Class::Fresh.share(settings.max_records()).min(Class::Fresh.share(settings.max_in_flight_bytes) / 450) / 2;
+        let (records, bytes) = (Class::Fresh.share(settings.max_records()), Class::Fresh.share(settings.max_in_flight_bytes));
+        let crowd = records.div_ceil(8).min(bytes / 450 / 2);
         let least_crowd = if self.reloads > 0 { 0 } else { crowd };
         let early = settings.tiers.tolerance(settings.tiers.smallest());
         history.add(Fact::Rules(Rules {
