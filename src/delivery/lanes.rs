@@ -47,7 +47,7 @@ pub struct Parked<T> {
     pub item: T,
     /// When it may come back: its slot (monotonic).
     pub slot: Duration,
-    /// It may come back as late as this, where that spares it moves.
+    /// It may come back as late as this, where that spares it moves, and so that not all come back at once.
     pub latest: Duration,
     /// Why.
     pub cause: ParkCause,
@@ -146,8 +146,7 @@ impl<T: Item> Lanes<T> {
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting.count(class) < cap.0 && lane.waiting.bytes(class).saturating_add(item.cost()) <= cap.1;
         if !fits {
-            let slot = lane.slot_when_full(item.by_schedule(), &self.circuit, now);
-            return Offer::Park(Parked { item, slot, latest: slot, cause: ParkCause::Full });
+            return Offer::Park(crowded_out(lane, item, &self.circuit, now));
         }
         self.lines.waits(endpoint, lane, class, item, now);
         Offer::Waits
@@ -237,8 +236,7 @@ impl<T: Item> Lanes<T> {
                 let Some(lane) = self.lanes.get_mut(endpoint) else { continue };
                 let cap = self.lines.cap(lane, class, now);
                 for item in lane.waiting.trim(class, cap) {
-                    let slot = lane.slot_when_full(class != Class::Fresh, &self.circuit, now);
-                    parked.push(Parked { item, slot, latest: slot, cause: ParkCause::Full });
+                    parked.push(crowded_out(lane, item, &self.circuit, now));
                 }
             }
         }
@@ -302,6 +300,14 @@ fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, settings: &C
     let exact = slot == earliest || lane.paused(now).is_some();
     let later = if exact { Duration::ZERO } else { (slot.saturating_sub(now) * (LATER - 1)).min(settings.max_pause) };
     Parked { item, slot, latest: slot + later, cause: ParkCause::Closed }
+}
+
+/// Parks `item` because its lane has no room for it. Endpoints fall silent together, and what is parked for them would come back together: where
+/// one was tried in vain, nobody waits for an exact moment.
+fn crowded_out<T: Item>(lane: &mut Lane<T>, item: T, settings: &CircuitSettings, now: Duration) -> Parked<T> {
+    let slot = lane.slot_when_full(item.by_schedule(), settings, now);
+    let later = if lane.is_in_vain(now) { slot.saturating_sub(now) / 4 } else { Duration::ZERO };
+    Parked { item, slot, latest: slot + later, cause: ParkCause::Full }
 }
 
 fn started<T: Item>(lane: &mut Lane<T>, slots: &mut Slots, class: Class, item: &T, now: Duration) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Broker {
     pub(crate) bootstrap: String,
     dir: PathBuf,
-    heap: &'static str,
+    heap: Heap,
     process: Process,
 }
 
@@ -31,6 +31,9 @@ pub(crate) fn shared() -> &'static Broker {
     }
 }
 
+/// How the JVM's memory is laid out: its arguments.
+type Heap = &'static [&'static str];
+
 /// Where a node of a cluster listens.
 #[derive(Clone, Copy, Debug)]
 struct Ports {
@@ -46,11 +49,16 @@ impl Broker {
 
     /// As [`Self::start`], with `more` properties, which win, and more arguments for formatting.
     pub(crate) fn start_with(dir: &Path, port: u16, more: &str, formatting: &[&str]) -> Result<Self, String> {
+        Self::start_as(dir, port, &["-Xmx512m"], more, formatting)
+    }
+
+    /// As [`Self::start_with`], with memory of its own.
+    pub(crate) fn start_as(dir: &Path, port: u16, heap: Heap, more: &str, formatting: &[&str]) -> Result<Self, String> {
         if !dir.join("server.properties").exists() {
             let properties = server_properties(dir, 1, &[Ports { clients: port, controller: free_port() }]);
             format(dir, &format!("{properties}{more}"), formatting)?;
         }
-        let mut broker = Self::spawn(dir, port, "-Xmx512m")?;
+        let mut broker = Self::spawn(dir, port, heap)?;
         broker.wait_up(1)?;
         Ok(broker)
     }
@@ -71,19 +79,19 @@ impl Broker {
             formatting.into_iter().try_for_each(|one| one.join().unwrap())
         })?;
         let mut brokers =
-            dirs.iter().zip(&ports).map(|(dir, ports)| Self::spawn(dir, ports.clients, "-Xmx256m")).collect::<Result<Vec<_>, _>>()?;
+            dirs.iter().zip(&ports).map(|(dir, ports)| Self::spawn(dir, ports.clients, &["-Xmx256m"])).collect::<Result<Vec<_>, _>>()?;
         for broker in &mut brokers {
             broker.wait_up(nodes)?;
         }
         Ok(brokers)
     }
 
-    fn spawn(dir: &Path, port: u16, heap: &'static str) -> Result<Self, String> {
+    fn spawn(dir: &Path, port: u16, heap: Heap) -> Result<Self, String> {
         let process = Self::process(dir, heap)?;
         Ok(Self { bootstrap: format!("127.0.0.1:{port}"), dir: dir.to_path_buf(), heap, process })
     }
 
-    fn process(dir: &Path, heap: &str) -> Result<Process, String> {
+    fn process(dir: &Path, heap: Heap) -> Result<Process, String> {
         let properties = dir.join("server.properties");
         Process::spawn(&mut java(dir, heap, &["kafka.Kafka", &properties.to_string_lossy()])?).map_err(|e| e.to_string())
     }
@@ -135,7 +143,7 @@ impl Broker {
     }
 }
 
-fn java(dir: &Path, heap: &str, arguments: &[&str]) -> Result<Command, String> {
+fn java(dir: &Path, heap: Heap, arguments: &[&str]) -> Result<Command, String> {
     let jars = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache/kafka");
     if !jars.join("kafka_2.13-4.1.1.jar").exists() {
         return Err(format!("the jars of Apache Kafka are not in {}: `make kafka` puts them there", jars.display()));
@@ -143,7 +151,8 @@ fn java(dir: &Path, heap: &str, arguments: &[&str]) -> Result<Command, String> {
     let output = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("output.log")).map_err(|e| e.to_string())?;
     let mut command = Command::new("java");
     command
-        .args([heap, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        .args(heap)
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
         .arg(format!("-Dlog4j2.configurationFile={}/tests/kafka/log4j2.properties", env!("CARGO_MANIFEST_DIR")))
         .arg(format!("-Dcallbackd.broker.log={}", dir.join("broker.log").display()))
         .args(["-cp", &format!("{}/*", jars.display())])
@@ -161,7 +170,7 @@ fn format(dir: &Path, properties: &str, more: &[&str]) -> Result<(), String> {
     std::fs::write(&file, properties).map_err(|e| e.to_string())?;
     let file = file.to_string_lossy();
     let arguments = [&["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", &file], more].concat();
-    let formatted = java(dir, "-Xmx256m", &arguments)?
+    let formatted = java(dir, &["-Xmx256m"], &arguments)?
         .status()
         .map_err(|e| format!("java cannot be run ({e}): Java 17 is needed, `apt-get install default-jre-headless`"))?;
     if formatted.success() {

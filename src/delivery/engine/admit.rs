@@ -180,7 +180,23 @@ impl<C: Clock> Engine<C> {
         Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(endpoint) }
     }
 
-    /// Into a tier until its slot; not before the smallest tier has turned.
+    /// What lanes have given up: some of it is parked now.
+    pub(super) fn give_up(&mut self, parked: Vec<Parked<Box<Callback>>>) {
+        self.parking.extend(parked);
+        self.park_some();
+    }
+
+    pub(super) fn park_some(&mut self) {
+        while self.may_park > 0
+            && let Some(parked) = self.parking.pop_front()
+        {
+            self.may_park -= 1;
+            self.park(parked);
+        }
+    }
+
+    /// Into a tier until its slot; not before the smallest tier has turned. Where it may come back later, it does by up to a quarter and half
+    /// of the smallest tier: what is parked together comes back spread.
     pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
         let Callback { ticket, record, chain, .. } = *parked.item;
         if ticket.assignment.phase() != Phase::Active {
@@ -200,7 +216,10 @@ impl<C: Clock> Engine<C> {
             ParkCause::Closed => tiers.tolerance(tiers.smallest()),
         };
         let delay = parked.slot.saturating_sub(now).max(tiers.smallest().delay) + tolerance;
-        let delay = tiers.fewest_hops(delay, parked.latest.saturating_sub(now));
+        let latest = parked.latest.saturating_sub(now);
+        let delay = tiers.fewest_hops(delay, latest);
+        let spread = latest.saturating_sub(delay).min(delay / 4).min(tiers.smallest().delay / 2);
+        let delay = delay + spread.mul_f64(self.clock.draw());
         let due = self.clock.broker_now().plus(delay);
         self.requeue(ticket, &record, chain, due, reason);
     }

@@ -95,9 +95,7 @@ impl<C: Clock> Engine<C> {
         if opened {
             self.log_opened(&callback.url.endpoint);
         }
-        for parked in parked {
-            self.park(parked);
-        }
+        self.give_up(parked);
     }
 
     fn log_opened(&self, endpoint: &Endpoint) {
@@ -159,9 +157,8 @@ impl<C: Clock> Engine<C> {
     /// The receiver asked to be left alone: its lane rests, what waits there is parked.
     pub(super) fn pause(&mut self, endpoint: &Endpoint, pause: Duration) {
         let now = self.clock.monotonic();
-        for parked in self.lanes.pause(endpoint, now + pause, now) {
-            self.park(parked);
-        }
+        let parked = self.lanes.pause(endpoint, now + pause, now);
+        self.give_up(parked);
     }
 
     /// After a failed attempt that `chain` counts.

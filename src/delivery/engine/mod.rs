@@ -21,7 +21,7 @@ use self::admit::Sight;
 use self::blackout::Breath;
 use super::attempt::{self, Callback};
 use super::handover::{Intake, Phase, Return, Ticket, ToEngine, ToIntake};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Parked};
 use super::oldest::{self, Oldest};
 use super::outage::Outage;
 use super::ports::{Appended, CallbackRequest, Clock, Outbox, Refused, Transport};
@@ -56,6 +56,10 @@ const TICKS_PER_WATCH: u32 = 5;
 const TURN: usize = 128;
 /// Records taken in in one turn, by class.
 const TAKEN_IN: [usize; 3] = [64, 16, 16];
+/// Of what lanes have given up, a part of this size is parked each tick, and not fewer than so many: within a second or two all of it has gone,
+/// and in between brokers and receivers serve the others.
+const PARKED_PART: usize = 10;
+const PARKED_LEAST: usize = 64;
 /// A template without an active key is looked at again after this (design §7).
 const KEY_RECHECK: Duration = Duration::from_secs(60);
 
@@ -186,6 +190,9 @@ struct Engine<C> {
     /// What came and is not taken in yet, by class.
     arrivals: [VecDeque<Intake>; 3],
     lanes: Lanes<Box<Callback>>,
+    /// What waited in lanes and was given up, to be parked; so many of it may still be until the next tick.
+    parking: VecDeque<Parked<Box<Callback>>>,
+    may_park: usize,
     outage: Outage,
     /// Records at hand to probe with while an outage of our own is presumed.
     probes: VecDeque<Box<Callback>>,
@@ -227,6 +234,8 @@ impl<C: Clock> Engine<C> {
             intakes,
             arrivals: Default::default(),
             lanes,
+            parking: VecDeque::new(),
+            may_park: PARKED_LEAST,
             probes: VecDeque::new(),
             resting: [false; 3],
             breath: Breath::default(),
@@ -289,10 +298,11 @@ impl<C: Clock> Engine<C> {
         let now = self.clock.monotonic();
         self.ticks += 1;
         if self.ticks.is_multiple_of(TICKS_PER_WATCH) {
-            for parked in self.lanes.watch(now) {
-                self.park(parked);
-            }
+            let parked = self.lanes.watch(now);
+            self.parking.extend(parked);
         }
+        self.may_park = (self.parking.len() / PARKED_PART).max(PARKED_LEAST);
+        self.park_some();
         self.probe();
         self.look_at_rest();
         let sweep = self.ticks.is_multiple_of(TICKS_PER_SWEEP);
@@ -310,8 +320,13 @@ impl<C: Clock> Engine<C> {
 
     fn export_oldest(&mut self, now: Duration) {
         let mut by_domain = self.oldest.by_domain(now);
-        let in_memory =
-            self.lanes.waiting().map(|c| &c.chain).chain(self.holds.values().map(|h| &h.chain)).chain(self.probes.iter().map(|c| &c.chain));
+        let in_memory = self
+            .lanes
+            .waiting()
+            .chain(self.parking.iter().map(|p| &p.item))
+            .map(|c| &c.chain)
+            .chain(self.holds.values().map(|h| &h.chain))
+            .chain(self.probes.iter().map(|c| &c.chain));
         for chain in in_memory {
             oldest::note(&mut by_domain, chain.domain.as_ref(), chain.source_time);
         }

@@ -90,8 +90,10 @@ impl<C: Clock> Engine<C> {
         }
         let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.probes).into_iter().partition(|probe| which(&probe.ticket));
         self.probes = kept;
-        for probe in gone {
-            self.give_back(probe.ticket, Returned::Unsettled);
+        let (closed, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.parking).into_iter().partition(|p| which(&p.item.ticket));
+        self.parking = kept;
+        for callback in gone.into_iter().chain(closed.into_iter().map(|parked| parked.item)) {
+            self.give_back(callback.ticket, Returned::Unsettled);
         }
         self.rest();
         let gone: Vec<_> = self.holds.iter().filter(|(_, hold)| which(&hold.ticket)).map(|(key, _)| *key).collect();

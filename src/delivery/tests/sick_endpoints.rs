@@ -5,7 +5,7 @@ use super::super::handover::Returned;
 use super::simulated::{EPOCH, World, event, header, record, registry, secs};
 use crate::domain::class::Class;
 use crate::domain::headers::name;
-use crate::domain::record::{Position, Record};
+use crate::domain::record::{NewRecord, Position, Record};
 use crate::domain::tier::{Tiers, delay_of_topic};
 use crate::domain::verdict::{Failure, Outcome};
 use std::collections::{BTreeMap, HashMap};
@@ -163,6 +163,43 @@ fn beside_one_domain_that_sends_nine_of_ten_events_and_others_that_hang_nobody_w
 #[test]
 fn more_domains_that_hang_than_there_are_slots_leave_most_slots_to_the_others() {
     Load { domains: 700, sick: 350, share_of_first: 0, max_in_flight: 256, from: 60 }.assert_isolated();
+}
+
+/// Sixty endpoints fall silent in second 10. What waits for them is given up in second 30, when it is known that the first attempts were in vain.
+#[test]
+fn what_is_given_up_at_once_leaves_in_pieces_and_comes_back_spread() {
+    let names: Vec<String> = (0..60).map(|n| format!("d{n}")).collect();
+    let mut world = world(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    *world.clock.chance.borrow_mut() = Some(fastrand::Rng::with_seed(7));
+    let source = World::assignment(Class::Fresh, "source");
+    let (clock, mut sent, mut appends) = (world.clock.clone(), 0_usize, Vec::new());
+    let _ = world.run(
+        secs(33),
+        move |_, _| if clock.timeline_now() < secs(10) { (millis(20), OK) } else { (secs(20), Outcome::Failed(Failure::Timeout)) },
+        |world| {
+            let now = world.clock.timeline_now();
+            appends.resize(world.appended.borrow().len(), now);
+            while sent < 5_800 && millis(2 * sent as u64) <= now {
+                let value = numbered(&names[sent % names.len()], sent as u64);
+                world.hand_over(&source, vec![record("source", i64::try_from(sent).unwrap(), EPOCH.plus(now), &value, &[])]);
+                sent += 1;
+            }
+        },
+    );
+    let appended = world.appended.borrow();
+    let due = |record: &NewRecord| header(record, name::DUE_MS).unwrap().parse::<i64>().unwrap();
+    let given_up =
+        || appends.iter().zip(appended.iter()).filter(|(at, record)| **at >= secs(30) && header(record, name::ATTEMPTS) == Some("0"));
+    let busiest = |of: Vec<i64>| {
+        let mut each: BTreeMap<i64, usize> = BTreeMap::new();
+        of.iter().for_each(|ms| *each.entry(ms / 50).or_default() += 1);
+        each.into_values().max().unwrap()
+    };
+    let all = given_up().count();
+    assert!(all >= 500, "{all} waited");
+    let (leave, return_) =
+        (busiest(given_up().map(|(at, _)| at.as_millis() as i64).collect()), busiest(given_up().map(|(_, r)| due(r)).collect()));
+    assert!(leave <= all / 6 && return_ <= all / 6, "of {all}, {leave} leave within 50 ms, {return_} come back");
 }
 
 /// A backlog of 50,000 for one endpoint that is dead for 300 s (`dead` says how) and then answers in 50 ms: how often its records were parked

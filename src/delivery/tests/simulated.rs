@@ -129,6 +129,8 @@ pub(super) struct VirtualClock {
     timeline: Rc<Timeline>,
     /// What our wall clock is ahead of the broker's, in milliseconds.
     pub(super) ahead: Rc<Cell<i64>>,
+    /// Chance; where there is none, always the middle.
+    pub(super) chance: Rc<RefCell<Option<fastrand::Rng>>>,
 }
 
 impl VirtualClock {
@@ -167,7 +169,7 @@ impl Clock for VirtualClock {
     }
 
     fn draw(&self) -> f64 {
-        0.5
+        self.chance.borrow_mut().as_mut().map_or(0.5, fastrand::Rng::f64)
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {

@@ -33,7 +33,8 @@ fn a_broker_that_is_gone_for_ten_minutes_costs_nothing_but_time() {
 fn a_replica_that_is_killed_while_the_broker_is_gone_repeats_no_more_than_it_had_not_committed() {
     let plan = Plan { calm: secs(60), ..Plan::calm(4, mixed(), 90) };
     let figures = goes_well(plan.with(500, Fault::BrokerDown { ms: 30_000 }).with(700, Fault::Crash { steps: 3, restart_ms: 1_000 }));
-    assert_eq!((figures.produced, figures.delivered + figures.dead), (90, 90));
+    // One that is done again after the crash may end otherwise than the first time.
+    assert!(figures.produced == 90 && (90..=90 + figures.allowed).contains(&(figures.delivered + figures.dead)), "{figures:?}");
     assert!(figures.repeats > 0 && figures.repeats <= figures.allowed, "{figures:?}");
 }
 
