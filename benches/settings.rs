@@ -66,7 +66,7 @@ impl Settings {
             rounds: number("ROUNDS", 3, 1).max(1),
             in_flight: number("IN_FLIGHT", 64, 64).max(1),
             latency: Duration::from_secs(number("LATENCY_SECONDS", 20, 5)),
-            isolation: Duration::from_secs(number("ISOLATION_SECONDS", 40, 10)),
+            isolation: Duration::from_secs(number("ISOLATION_SECONDS", 30, 10)),
             isolation_rate: number("ISOLATION_RATE", 4_000, 1_000),
             backlog: number("BACKLOG", 1_000_000, 100_000),
             endpoints: number("ENDPOINTS", 10_000, 1_000),
