@@ -39,7 +39,7 @@ pub enum Admission {
     Free,
     /// It may, as the probe: [`Circuit::probe`] must follow.
     Probe,
-    /// Not before the circuit reopens, at this moment at the earliest.
+    /// Not before the circuit reopens, at this moment at the earliest; or, for one that may be the probe at any time, before this probe has ended.
     Closed(Duration),
 }
 
@@ -104,7 +104,8 @@ impl Circuit {
             State::Open { reopens, probe: None, .. } => Admission::Closed(*reopens),
             State::Open { reopens, pause, probe: Some(out) } => {
                 let end = out.end(now);
-                Admission::Closed(if *reopens > end { *reopens } else { end + next_pause(*pause, settings) })
+                let reopens = if *reopens > end { *reopens } else { end + next_pause(*pause, settings) };
+                Admission::Closed(if by_schedule { end } else { reopens })
             }
         }
     }
@@ -158,12 +159,16 @@ impl Circuit {
         }
     }
 
-    /// It may be probed, and there is no slot for that: it stays open for the same pause again, and what waits comes back behind it.
-    pub fn postpone(&mut self, now: Duration) {
-        if let State::Open { reopens, pause, probe: None } = &mut self.0
-            && *reopens <= now
-        {
-            *reopens = now + *pause;
+    /// It may be probed, and there is no slot for that: it stays open for the same pause again, at most for so long. Returns the whole pause.
+    pub fn postpone(&mut self, at_most: Duration, now: Duration) -> Duration {
+        match &mut self.0 {
+            State::Open { reopens, pause, probe: None } => {
+                if *reopens <= now {
+                    *reopens = now + (*pause).min(at_most);
+                }
+                *pause
+            }
+            State::Open { .. } | State::Closed { .. } => Duration::ZERO,
         }
     }
 
@@ -260,11 +265,12 @@ mod tests {
         assert_eq!(circuit.admits(false, &SETTINGS, at(105)), Admission::Probe);
         circuit.probe(probe(9));
         assert_eq!(circuit.state(), CircuitState::Probing);
-        for by_schedule in [false, true] {
-            let closed_at = |secs| circuit.admits(by_schedule, &SETTINGS, at(secs));
-            assert_eq!(closed_at(106), Admission::Closed(at(118)), "the next one, if this one fails as soon as is likely");
-            assert_eq!(closed_at(108), Admission::Closed(at(135)), "it did not: if it fails when its time is up");
-            assert_eq!(closed_at(126), Admission::Closed(at(136)), "its time is up");
+        let closed_at = |by_schedule, secs| circuit.admits(by_schedule, &SETTINGS, at(secs));
+        for (by_schedule, pause) in [(false, 10_u64), (true, 0)] {
+            let after = |secs: u64| Admission::Closed(at(secs + pause));
+            assert_eq!(closed_at(by_schedule, 106), after(108), "the next one, if this one fails as soon as is likely");
+            assert_eq!(closed_at(by_schedule, 108), after(125), "it did not: if it fails when its time is up");
+            assert_eq!(closed_at(by_schedule, 126), after(126), "its time is up");
         }
     }
 
@@ -299,6 +305,15 @@ mod tests {
         assert_eq!(circuit.admits(false, &SETTINGS, at(102)), Admission::Closed(at(118)), "should it fail after the reopening");
         assert!(!circuit.failed(3, 0, &SETTINGS, at(102)));
         assert_eq!((circuit.state(), circuit.reopens()), (CircuitState::Open, Some(at(105))));
+    }
+
+    #[test]
+    fn without_a_slot_for_its_probe_it_reopens_after_the_same_pause_but_soon() {
+        let mut circuit = open();
+        assert_eq!(circuit.postpone(at(3), at(104)), at(5));
+        assert_eq!(circuit.reopens(), Some(at(105)), "it was not time yet");
+        assert_eq!((circuit.postpone(at(60), at(105)), circuit.reopens()), (at(5), Some(at(110))));
+        assert_eq!((circuit.postpone(at(3), at(110)), circuit.reopens()), (at(5), Some(at(113))));
     }
 
     #[test]

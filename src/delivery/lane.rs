@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - The **window** of attempts at once starts at [`FIRST_WINDOW`], grows by one with each answer that it held up, and halves on time-outs,
-//!   429 and 503, once for what was on its way together.
+//!   429 and 503, once for what was on its way together; and after each second in which not half of it was used: an endpoint that hangs takes
+//!   no more slots with it than it lately needed.
 //! - An endpoint is **silent** when its last attempt ended without an answer and no other was answered lately, or when attempts have been
 //!   outstanding for longer than it usually takes to answer ([`Lane::patience`]). Nothing waits for one that was tried in vain.
 //! - **Slots**: what is parked comes back at the lane's capacity (its limit over its latency), one after the other, so that a backlog of N
@@ -32,6 +33,9 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// So many times its usual latency an endpoint may take before it counts as silent.
 const PATIENCE: u32 = 4;
+
+/// The same as far as attempt slots go, which are gone long before that where many endpoints that answered fall silent together.
+const SLOT_PATIENCE: Duration = Duration::from_millis(250);
 
 /// For so long records wait for the first answer, or the next one, while memory is scarce.
 const STUCK: Duration = Duration::from_secs(2);
@@ -106,6 +110,8 @@ pub struct Lane<T> {
     /// Replies to attempts that started before this do not halve the window again.
     halved: Duration,
     running: [usize; 3],
+    /// The most attempts at once in this second.
+    most: usize,
     /// What waits. [`Lane::wait`] adds to it.
     pub(super) waiting: Waiting<T>,
     /// Answers of late: halved each second.
@@ -121,8 +127,8 @@ pub struct Lane<T> {
     vain_end: Duration,
     /// The only one of those was a connection that broke, of an endpoint that answered lately: that says nothing yet.
     excused: bool,
-    /// How long the latest of those took, if it timed out: as long as its policy says, or shorter where it never got a connection.
-    timed_out: Option<Duration>,
+    /// How long the last attempt took, if it was one of those: as long as its policy says, or shorter where it never got a connection or lost it.
+    took_in_vain: Option<Duration>,
     /// Since when records have wanted an answer of it, and there was none.
     wants: Option<Duration>,
     latency: Option<Duration>,
@@ -152,6 +158,7 @@ impl<T: Item> Lane<T> {
             window: FIRST_WINDOW.min(terms.limit),
             halved: Duration::ZERO,
             running: [0; 3],
+            most: 0,
             waiting: Waiting::new(),
             served: 0.0,
             unanswered_since: None,
@@ -161,7 +168,7 @@ impl<T: Item> Lane<T> {
             in_vain: 0,
             vain_end: Duration::ZERO,
             excused: false,
-            timed_out: None,
+            took_in_vain: None,
             wants: None,
             latency: None,
             service: None,
@@ -201,12 +208,22 @@ impl<T: Item> Lane<T> {
 
     /// How long attempts may be outstanding before their endpoint counts as silent.
     fn patience(&self) -> Duration {
-        self.latency.map_or(FIRST_PATIENCE, |latency| FIRST_PATIENCE.max(latency * PATIENCE))
+        self.at_least(FIRST_PATIENCE)
+    }
+
+    /// Some times its usual latency, and not less than this.
+    fn at_least(&self, patience: Duration) -> Duration {
+        self.latency.map_or(patience, |latency| patience.max(latency * PATIENCE))
+    }
+
+    /// Whether attempts have been outstanding for so long.
+    fn is_unanswered_for(&self, patience: Duration, now: Duration) -> bool {
+        self.unanswered_since.is_some_and(|since| now.saturating_sub(since) >= patience)
     }
 
     /// Whether attempts have been outstanding for too long.
     fn is_overdue(&self, now: Duration) -> bool {
-        self.unanswered_since.is_some_and(|since| now.saturating_sub(since) >= self.patience())
+        self.is_unanswered_for(self.patience(), now)
     }
 
     /// Whether it was tried in vain. One attempt in vain among others that are answered does not make it so.
@@ -228,7 +245,7 @@ impl<T: Item> Lane<T> {
         if self.is_in_vain(now) {
             return Standing::InVain;
         }
-        if self.is_overdue(now) {
+        if self.is_unanswered_for(self.at_least(SLOT_PATIENCE), now) {
             return Standing::Silent;
         }
         match self.last_answer {
@@ -262,19 +279,23 @@ impl<T: Item> Lane<T> {
     /// `record` starts as the probe of its circuit, which will have timed out after `timeout`; [`Self::started`] must follow. If the endpoint
     /// lets it fail, then as it did last time; or it falls silent.
     pub fn probe(&mut self, record: u64, timeout: Duration, now: Duration) {
-        let likely = if self.is_overdue(now) { timeout } else { self.timed_out.unwrap_or_else(|| self.patience()).min(timeout) };
+        let last = self.took_in_vain.unwrap_or_default();
+        let likely = if self.is_overdue(now) { timeout } else { self.patience().max(last).min(timeout) };
         self.circuit.probe(Probe { record, likely_end: now + likely, latest_end: now + timeout });
     }
 
-    /// A probe finds no slot: when its circuit reopens now.
+    /// A probe finds no slot: it may come back when the circuit reopens now, within [`LONGEST_VAIN_PAUSE`]. The others stay away for the whole
+    /// pause, so that it is the one.
     pub fn postpone(&mut self, now: Duration) -> Duration {
-        self.circuit.postpone(now);
+        let pause = self.circuit.postpone(LONGEST_VAIN_PAUSE, now);
+        self.last_slot = self.last_slot.max(now + pause);
         self.circuit.reopens().unwrap_or(now)
     }
 
     /// An attempt starts, which will have timed out after `timeout`.
     pub fn started(&mut self, class: Class, timeout: Duration, now: Duration) {
         self.running[class.index()] += 1;
+        self.most = self.most.max(self.running());
         self.last_start = now;
         self.turned_away = None;
         self.silence_ends = self.silence_ends.max(now + timeout);
@@ -300,7 +321,7 @@ impl<T: Item> Lane<T> {
             }
         };
         let took = now.saturating_sub(ended.started);
-        self.timed_out = (ended.reply == Reply::TimedOut).then_some(took);
+        self.took_in_vain = (!answered).then_some(took);
         if answered {
             self.in_vain = 0;
             self.last_answer = Some(now);
@@ -364,7 +385,8 @@ impl<T: Item> Lane<T> {
     /// Its failures were not its fault.
     pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
         self.circuit.forgive(settings, now);
-        (self.in_vain, self.excused, self.timed_out) = (0, false, None);
+        (self.in_vain, self.excused, self.took_in_vain) = (0, false, None);
+        self.window = self.window.max(FIRST_WINDOW.min(self.terms.limit));
     }
 
     /// A slot for a record that is parked: not before `earliest`, and after all slots that were given before. When the lane has become
@@ -444,6 +466,10 @@ impl<T: Item> Lane<T> {
     /// A second has passed.
     pub fn age(&mut self) {
         self.served /= 2.0;
+        if self.most * 2 < self.window {
+            self.window = (self.window / 2).max(FIRST_WINDOW.min(self.terms.limit));
+        }
+        self.most = self.running();
     }
 
     /// Attempts running.
@@ -508,6 +534,12 @@ mod tests {
         lane.started(Class::Fresh, ms(20_000), ms(at));
     }
 
+    /// So many at once start at `at`, and are accepted after ten milliseconds.
+    fn burst(lane: &mut Lane<u32>, count: usize, at: u64) {
+        (0..count).for_each(|_| start(lane, at));
+        (0..count).for_each(|n| assert!(!end(lane, n as u64, Reply::Accepted, at, at + 10)));
+    }
+
     /// An attempt of `record` that started at `started` ends with `reply` at `at`.
     fn end(lane: &mut Lane<u32>, record: u64, reply: Reply, started: u64, at: u64) -> bool {
         lane.ended(&Ended { class: Class::Fresh, record, reply, started: ms(started) }, &CIRCUIT, ms(at))
@@ -534,6 +566,36 @@ mod tests {
         }
         assert_eq!(lane.window, 6, "one at a time is not held up by six");
         assert_eq!(super::Lane::<u32>::new(Terms { limit: 1, rate: None }).window, 1);
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_shrinks_by_the_second_and_one_that_is_stays() {
+        let mut lane = lane(32, None);
+        lane.window = 32;
+        let mut windows = Vec::new();
+        for (second, count) in [16, 15, 8, 1, 1, 1, 1].into_iter().enumerate() {
+            burst(&mut lane, count, second as u64 * 1000);
+            lane.age();
+            windows.push(lane.window);
+        }
+        assert_eq!(windows, [32, 16, 16, 8, 4, 2, 2]);
+        (0..2).for_each(|_| start(&mut lane, 9000));
+        lane.age();
+        lane.age();
+        assert_eq!(lane.window, 2, "what is still out counts in each second");
+    }
+
+    #[test]
+    fn for_slots_it_is_silent_after_a_quarter_of_a_second_or_four_times_its_usual_time() {
+        for (took, silent_after) in [(10, 250), (100, 400)] {
+            let mut lane = lane(4, None);
+            start(&mut lane, 0);
+            let _ = end(&mut lane, 0, Reply::Accepted, 0, took);
+            start(&mut lane, 1000);
+            let standing = |after: u64| lane.standing(ms(1000 + after));
+            assert_eq!((standing(silent_after - 1), standing(silent_after)), (Standing::Answering, Standing::Silent));
+            assert!(!lane.is_silent(ms(3999)), "what waits for it stays for three seconds");
+        }
     }
 
     #[test]
@@ -660,6 +722,7 @@ mod tests {
             (Reply::Overloaded, 2_000, 33_000),
             (Reply::TimedOut, 3_000, 28_000),
             (Reply::TimedOut, 10_000, 35_000),
+            (Reply::Broken, 8_000, 33_000),
         ] {
             let lane = probing(reply, took);
             assert_eq!(

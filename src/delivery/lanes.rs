@@ -47,7 +47,7 @@ pub struct Parked<T> {
     pub item: T,
     /// When it may come back: its slot (monotonic).
     pub slot: Duration,
-    /// It may come back as late as this, where that spares it moves, and so that not all come back at once.
+    /// It may come back as late as this, where that spares it moves, or that all come at once.
     pub latest: Duration,
     /// Why.
     pub cause: ParkCause,
@@ -126,6 +126,10 @@ impl<T: Item> Lanes<T> {
         let probes = match lane.admits(item.by_schedule(), &self.circuit, now) {
             Admission::Free => false,
             Admission::Probe => true,
+            Admission::Closed(again) if item.by_schedule() => {
+                let slot = lane.turned_away(&self.circuit, now).max(again);
+                return Offer::Park(Parked { item, slot, latest: slot, cause: ParkCause::Closed });
+            }
             Admission::Closed(reopens) => {
                 return Offer::Park(behind(lane, item, reopens, &self.circuit, now));
             }
@@ -140,8 +144,8 @@ impl<T: Item> Lanes<T> {
         }
         if probes {
             // A probe that finds no slot: nothing waits for an endpoint whose circuit is open.
-            let earliest = if item.by_schedule() { lane.turned_away(&self.circuit, now) } else { lane.postpone(now) };
-            return Offer::Park(behind(lane, item, earliest, &self.circuit, now));
+            let slot = if item.by_schedule() { lane.turned_away(&self.circuit, now) } else { lane.postpone(now) };
+            return Offer::Park(Parked { item, slot, latest: slot, cause: ParkCause::Closed });
         }
         let cap = self.lines.cap(lane, class, now);
         let fits = lane.waiting.count(class) < cap.0 && lane.waiting.bytes(class).saturating_add(item.cost()) <= cap.1;
@@ -302,8 +306,7 @@ fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, settings: &C
     Parked { item, slot, latest: slot + later, cause: ParkCause::Closed }
 }
 
-/// Parks `item` because its lane has no room for it. Endpoints fall silent together, and what is parked for them would come back together: where
-/// one was tried in vain, nobody waits for an exact moment.
+/// Parks `item` because its lane has no room for it. Where its endpoint was tried in vain, nobody waits for an exact moment.
 fn crowded_out<T: Item>(lane: &mut Lane<T>, item: T, settings: &CircuitSettings, now: Duration) -> Parked<T> {
     let slot = lane.slot_when_full(item.by_schedule(), settings, now);
     let later = if lane.is_in_vain(now) { slot.saturating_sub(now) / 4 } else { Duration::ZERO };
@@ -511,7 +514,12 @@ mod tests {
         }
         assert!(matches!(fresh(&mut lanes, "a", 9, after(1000)), Offer::Park(_)), "never tried: it waits for the reopening");
         assert_eq!(offer(&mut lanes, "a", Class::Retry, 1_000_001, after(1000)), Offer::Start(1_000_001));
-        assert!(matches!(offer(&mut lanes, "a", Class::Retry, 1_000_002, after(1000)), Offer::Park(_)), "one at a time");
+        let slots = park_slots([1_000_002, 1_000_003].into_iter().map(|n| offer(&mut lanes, "a", Class::Retry, n, after(1001))));
+        assert_eq!(slots, [6001, 6001], "one at a time; the others when it is known what became of it, not behind those never tried");
+        let _ = end(&mut lanes, "a", 1_000_001, Reply::TimedOut, after(1000), after(21_000));
+        assert_eq!(offer(&mut lanes, "a", Class::Retry, 1_000_002, after(21_000)), Offer::Start(1_000_002));
+        let slots = park_slots([1_000_003].into_iter().map(|n| offer(&mut lanes, "a", Class::Retry, n, after(21_001))));
+        assert_eq!(slots, [41_000], "the last one took twenty seconds");
     }
 
     #[test]
@@ -597,6 +605,22 @@ mod tests {
         assert!(slots.iter().all(|slot| *slot >= 10_000), "behind the next reopening, not at once again: {slots:?}");
         let _ = end(&mut lanes, "hangs", 1, Reply::TimedOut, after(200), after(9000));
         assert_eq!(fresh(&mut lanes, "dead", 13, after(10_000)), Offer::Start(13));
+    }
+
+    #[test]
+    fn the_one_that_found_no_slot_for_a_probe_is_the_probe_within_a_minute_and_the_others_come_behind() {
+        let mut lanes = Lanes::new(16, 1000, 100_000_000, CircuitSettings { pause: Duration::from_secs(600), ..CIRCUIT });
+        lanes.set_contended(true);
+        for n in 0..5 {
+            let _ = fresh(&mut lanes, "dead", n, NOW);
+            let _ = end(&mut lanes, "dead", u64::from(n), Reply::Broken, NOW, NOW);
+        }
+        assert_eq!(fresh(&mut lanes, "hangs", 0, after(500_000)), Offer::Start(0));
+        let _ = end(&mut lanes, "hangs", 0, Reply::TimedOut, after(500_000), after(520_000));
+        assert_eq!(fresh(&mut lanes, "hangs", 1, after(599_000)), Offer::Start(1), "the one slot for endpoints tried in vain");
+        let slots = park_slots((10..13).map(|n| fresh(&mut lanes, "dead", n, after(600_000))));
+        assert_eq!(slots[0], 660_000);
+        assert!(slots[1..].iter().all(|slot| *slot >= 1_200_000), "{slots:?}");
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Outage {
     /// Hosts that failed since the last answer, with the account.
     failing: HashMap<Arc<str>, Option<Arc<str>>>,
     presumed: bool,
+    /// When the last one was over.
+    over: Option<Duration>,
     next_probe: Duration,
 }
 
@@ -76,7 +78,7 @@ impl Outage {
     /// All well at `now`.
     #[must_use]
     pub fn new(now: Duration) -> Self {
-        Self { last_answer: now, answered: HashMap::new(), failing: HashMap::new(), presumed: false, next_probe: now }
+        Self { last_answer: now, answered: HashMap::new(), failing: HashMap::new(), presumed: false, over: None, next_probe: now }
     }
 
     /// Whether it is presumed.
@@ -102,7 +104,11 @@ impl Outage {
                 self.answered.insert(host.into(), now);
             }
             self.failing.clear();
-            return std::mem::take(&mut self.presumed).then_some(Change::Over);
+            if std::mem::take(&mut self.presumed) {
+                self.over = Some(now);
+                return Some(Change::Over);
+            }
+            return None;
         }
         if is_silence(outcome) && self.failing.len() < MAX_HOSTS {
             self.failing.insert(host.into(), account().cloned());
@@ -125,6 +131,12 @@ impl Outage {
         self.presumed = true;
         self.next_probe = now;
         Some(Change::Begun)
+    }
+
+    /// Whether the failure of an attempt that `began` then is our own fault: no answer, and it was out while an outage was presumed.
+    #[must_use]
+    pub fn excuses(&self, outcome: &Outcome, began: Duration) -> bool {
+        !is_answer(outcome) && (self.presumed || self.over.is_some_and(|over| began < over))
     }
 
     /// Whether a first attempt to `host` goes out all the same: it is none of those that fail.

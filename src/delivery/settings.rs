@@ -1,6 +1,7 @@
 //! What the delivery engine needs to know of the configuration.
 
 use super::circuit::CircuitSettings;
+use crate::domain::class::Class;
 use crate::domain::tier::Tiers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,12 @@ impl Settings {
     #[must_use]
     pub const fn max_records(&self) -> usize {
         self.max_in_flight.saturating_mul(16)
+    }
+
+    /// Records that wait in memory for a remainder below the smallest tier: a quarter of what the retry class may hold released.
+    #[must_use]
+    pub fn hold_records(&self) -> usize {
+        (Class::Retry.share(self.max_records()) / 8).max(1)
     }
 
     /// Bytes of released records that wait in memory for a remainder below the smallest tier: 10 % of the bytes.

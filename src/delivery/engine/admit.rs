@@ -76,13 +76,18 @@ impl<C: Clock> Engine<C> {
         let remaining = due.since(self.clock.broker_now());
         match self.settings.tiers.place(remaining) {
             Place::Due => self.sort(ticket, record, chain, sight),
-            Place::Hold if self.hold_bytes + ticket.cost <= self.settings.hold_bytes() => {
+            Place::Hold if self.has_room_to_hold(ticket.cost) => {
                 self.hold_bytes += ticket.cost;
                 self.next_hold += 1;
                 self.holds.insert((due, self.next_hold), Hold { ticket, record, chain });
             }
             Place::Hold | Place::Tier(_) => self.requeue(ticket, &record, chain, due, RequeueReason::MovedOn),
         }
+    }
+
+    /// Whether one more record may be held for its remainder: those that are due now need the class's memory, too.
+    fn has_room_to_hold(&self, cost: usize) -> bool {
+        self.holds.len() < self.settings.hold_records() && self.hold_bytes + cost <= self.settings.hold_bytes()
     }
 
     pub(super) fn sort(&mut self, ticket: Ticket, record: Record, chain: Chain, sight: Sight) {
@@ -195,8 +200,8 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// Into a tier until its slot; not before the smallest tier has turned. Where it may come back later, it does by up to a quarter and half
-    /// of the smallest tier: what is parked together comes back spread.
+    /// Into a tier until its slot; not before the smallest tier has turned. What is released goes by when it was appended, one after the other;
+    /// what is then held for a remainder would come at one moment, so where it may come later that is spread.
     pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
         let Callback { ticket, record, chain, .. } = *parked.item;
         if ticket.assignment.phase() != Phase::Active {
@@ -218,7 +223,7 @@ impl<C: Clock> Engine<C> {
         let delay = parked.slot.saturating_sub(now).max(tiers.smallest().delay) + tolerance;
         let latest = parked.latest.saturating_sub(now);
         let delay = tiers.fewest_hops(delay, latest);
-        let spread = latest.saturating_sub(delay).min(delay / 4).min(tiers.smallest().delay / 2);
+        let spread = latest.saturating_sub(delay).min(delay / 4).min(tiers.room_in_hold(delay) / 2);
         let delay = delay + spread.mul_f64(self.clock.draw());
         let due = self.clock.broker_now().plus(delay);
         self.requeue(ticket, &record, chain, due, reason);

@@ -110,7 +110,7 @@ impl<C: Clock> Engine<C> {
     }
 
     pub(super) fn on_attempt(&mut self, callback: Box<Callback>, outcome: &Outcome, started: UnixMillis, took: Duration) {
-        let uncounted = self.witness(&callback, outcome);
+        let uncounted = self.witness(&callback, outcome, took);
         let reply = if uncounted { Reply::Nothing } else { reply(&callback.template.policy, outcome) };
         self.free_place(&callback, reply, took);
         if uncounted {

@@ -8,7 +8,7 @@ use super::Engine;
 use super::admit::Sight;
 use crate::delivery::attempt::Callback;
 use crate::delivery::handover::{Intake, Phase, Returned, ToIntake};
-use crate::delivery::outage::{self, Change};
+use crate::delivery::outage::Change;
 use crate::delivery::ports::Clock;
 use crate::domain::class::Class;
 use crate::domain::requeue::RequeueReason;
@@ -36,14 +36,15 @@ pub(super) struct Breath {
 }
 
 impl<C: Clock> Engine<C> {
-    /// Tells the outage what came of an attempt. True when the failure is not to be counted.
-    pub(super) fn witness(&mut self, callback: &Callback, outcome: &Outcome) -> bool {
+    /// Tells the outage what came of an attempt that took so long. True when the failure is not to be counted.
+    pub(super) fn witness(&mut self, callback: &Callback, outcome: &Outcome, took: Duration) -> bool {
         let account = || self.registry.domain(&callback.event.domain)?.account().map(|account| &account.id);
-        let change = self.outage.ended(callback.host(), account, outcome, self.clock.monotonic());
+        let now = self.clock.monotonic();
+        let change = self.outage.ended(callback.host(), account, outcome, now);
         if let Some(change) = change {
             self.on_outage(change);
         }
-        self.outage.is_presumed() && !outage::is_answer(outcome)
+        self.outage.excuses(outcome, now.saturating_sub(took))
     }
 
     pub(super) fn on_outage(&mut self, change: Change) {
@@ -104,10 +105,14 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// Keeps it as a probe, or puts it into the smallest tier, uncounted.
+    /// Keeps it as a probe, or puts it into the smallest tier, uncounted. Once the outage is over it is decided anew.
     pub(super) fn withhold(&mut self, callback: Box<Callback>) {
         if self.drain_deadline.is_some() || callback.ticket.assignment.phase() != Phase::Active {
             return self.give_back(callback.ticket, Returned::Unsettled);
+        }
+        if !self.outage.is_presumed() {
+            let Callback { ticket, record, chain, .. } = *callback;
+            return self.sort(ticket, record, chain, Sight::Again);
         }
         if self.probes.len() < MAX_PROBES && self.probes.iter().all(|probe| probe.host() != callback.host()) {
             self.probes.push_back(callback);

@@ -139,11 +139,10 @@ pub async fn run<T: Transport, O: Outbox, C: Clock>(parts: Parts<T, O, C>, drain
     let tick = clock.sleep(TICK).fuse();
     pin_mut!(tick);
     loop {
-        // Biased: what frees memory goes before what fills it, and the drain before all.
+        // Biased: what frees memory goes before what fills it; before both what is never ready for long, and would starve behind them.
         tokio::select! {
             biased;
             () = &mut drain, if engine.drain_deadline.is_none() => engine.begin_drain(),
-            Some(done) = jobs.next(), if !jobs.is_empty() => engine.on_done(done),
             () = &mut tick => {
                 tick.set(clock.sleep(TICK).fuse());
                 heartbeat.beat();
@@ -151,6 +150,7 @@ pub async fn run<T: Transport, O: Outbox, C: Clock>(parts: Parts<T, O, C>, drain
                     transport.tidy();
                 }
             }
+            Some(done) = jobs.next(), if !jobs.is_empty() => engine.on_done(done),
             message = inbox.recv() => match message {
                 Some(message) => engine.on_message(message),
                 None => break,

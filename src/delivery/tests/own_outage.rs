@@ -3,8 +3,9 @@
 
 use super::super::handover::{Phase, Returned, ToEngine};
 use super::sick_endpoints::numbered;
-use super::simulated::{EPOCH, World, record, registry_of_accounts, secs};
+use super::simulated::{EPOCH, World, header, record, registry_of_accounts, secs};
 use crate::domain::class::Class;
+use crate::domain::headers::name;
 use crate::domain::verdict::{Failure, Outcome};
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -127,4 +128,30 @@ fn a_probe_goes_by_the_registry_of_now() {
     );
     let later = world.requests.borrow().iter().filter(|(at, _)| *at >= secs(101)).cloned().collect::<Vec<_>>();
     assert!(later.len() > 10 && later.iter().all(|(_, url)| url.ends_with("/new")), "{later:?}");
+}
+
+#[test]
+fn attempts_that_began_in_the_dark_are_not_counted_when_they_time_out_after_its_end() {
+    let mut world = World::new(registry_of_accounts(&names(), 3));
+    let source = World::assignment(Class::Fresh, "source");
+    let (clock, trickle) = (world.clock.clone(), Trickle { hosts: 9, sent: Cell::new(0) });
+    let attempts = |record: &crate::domain::record::NewRecord| header(record, name::ATTEMPTS)?.parse::<u32>().ok();
+    let (before, counted) = (Cell::new(0), Cell::new(0));
+    let _ = world.run(
+        secs(222),
+        move |_, _| if (secs(50)..secs(200)).contains(&clock.timeline_now()) { (secs(20), DARK.1) } else { OK },
+        |world| {
+            trickle.turn(world, &source);
+            let failed = world.appended.borrow().iter().filter(|r| attempts(r).is_some_and(|n| n > 0)).count();
+            if !world.clock_passed(secs(200)) {
+                before.set(failed);
+            }
+            counted.set(failed);
+        },
+    );
+    let probing = world.requests.borrow().iter().filter(|(at, _)| (secs(181)..secs(200)).contains(at)).count();
+    assert!(probing > 10, "{probing} were out when it ended");
+    assert_eq!(counted.get(), before.get(), "failures that were counted");
+    let waits = world.requests.borrow().iter().filter(|(at, _)| *at >= secs(202)).count();
+    assert!(waits > 20, "{waits} requests in the twenty seconds after");
 }

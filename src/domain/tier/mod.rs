@@ -146,6 +146,19 @@ impl Tiers {
         u32::try_from(hops).unwrap_or(u32::MAX)
     }
 
+    /// How much longer a remainder that is held for in the end ([`Place::Hold`]) may be made so that it still is; zero where nothing is held.
+    #[must_use]
+    pub fn room_in_hold(&self, delay: Duration) -> Duration {
+        let left = self.0.iter().rev().fold(micros(delay), |left, tier| left - self.times(tier, left).max(0) * micros(tier.delay));
+        let left = Duration::from_micros(u64::try_from(left).unwrap_or_default());
+        if self.place(left) == Place::Hold {
+            let (smallest, tolerance) = (self.smallest().delay, self.tolerance(self.smallest()));
+            smallest.saturating_sub(tolerance).saturating_sub(left)
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// `delay`, or where one up to `latest` takes fewer hops, the one of these that takes the fewest: `delay` is rounded up to whole numbers
     /// of each tier, no other delays are looked at.
     #[must_use]
@@ -296,6 +309,17 @@ mod tests {
         let tiers = defaults();
         let seen: Vec<_> = tiers.iter().map(|t| tiers.tolerance(t).as_millis()).collect();
         assert_eq!(seen, [1_000, 1_200, 12_000, 72_000, 432_000]);
+    }
+
+    #[test]
+    fn a_remainder_that_is_held_may_grow_up_to_the_smallest_tier_and_nothing_else_becomes_one() {
+        let tiers = defaults();
+        for (delay, room) in
+            [(5_000, 0), (6_000, 0), (6_001, 2_999), (8_000, 1_000), (8_999, 1), (9_000, 0), (10_000, 0), (13_000, 1_000), (60_000, 0)]
+        {
+            assert_eq!(tiers.room_in_hold(ms(delay)), ms(room), "{delay}");
+            assert_eq!(tiers.hops(ms(delay + room.saturating_sub(1))), tiers.hops(ms(delay)), "{delay}");
+        }
     }
 
     #[test]
