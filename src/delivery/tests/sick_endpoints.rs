@@ -173,7 +173,7 @@ fn more_domains_that_hang_than_there_are_slots_leave_most_slots_to_the_others() 
 /// A burst has taught them to take many attempts at once, and they answered until they all fall silent.
 #[test]
 fn domains_that_fall_silent_together_do_not_take_all_slots_before_that_is_known() {
-    Load { sick: 18, burst: 2400, max_in_flight: 256, ..Load::EVEN }.assert_isolated();
+    Load { sick: 30, burst: 2400, max_in_flight: 256, ..Load::EVEN }.assert_isolated();
 }
 
 /// Sixty endpoints fall silent in second 10. What waits for them is given up in second 30, when it is known that the first attempts were in vain.
