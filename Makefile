@@ -45,7 +45,7 @@ demo: ## builds and shows callbacks being signed, retried, dead-lettered and rep
 	$(CARGO) build --release --locked --bin callbackd
 	@target="$${CARGO_TARGET_DIR:-target}"; "$$target/release/callbackd" demo
 
-bench: ## all budgets and curves, 25 minutes; parts with ONLY=endpoints,tls; six minutes with PROFILE=quick
+bench: ## all budgets and curves, 40 minutes; parts with ONLY=endpoints,tls; six minutes with PROFILE=quick
 	CALLBACKD_BENCH_ONLY="$(ONLY)" CALLBACKD_BENCH_PROFILE="$(PROFILE)" $(CARGO) bench --locked --bench callback
 
 # Of `make chaos`: run N has the seed SEED + N; the first, the third, … have one broker, the others three.
