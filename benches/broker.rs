@@ -15,7 +15,12 @@ const ROOMY: &[&str] = &["-Xms3g", "-Xmx3g", "-Xmn2g", "-XX:+AlwaysPreTouch"];
 /// A broker of the benchmark's own.
 pub(crate) fn start() -> Broker {
     fetch_jars();
-    let dir = run_dir().join("broker");
+    start_at("broker")
+}
+
+/// One more, in a directory of this name.
+pub(crate) fn start_at(name: &str) -> Broker {
+    let dir = run_dir().join(name);
     remove_at_the_end(&dir.join("data"));
     Broker::start_as(&dir, free_port(), ROOMY, "", &[]).unwrap_or_else(|why| panic!("no Apache Kafka, no benchmark: {why}"))
 }

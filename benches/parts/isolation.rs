@@ -1,11 +1,13 @@
 //! Isolation (guarantee 4): what hanging and loud domains do to the others, at a steady rate, beside quiet runs.
 //!
 //! A comparison is made in rounds: the quiet run, then each run that is compared with it; judged are the medians of the rounds' p99s. What a
-//! shared machine does for some seconds falls into one round, what a sick endpoint does is there in each. Hanging endpoints answer until the
+//! shared machine does for some seconds falls into one round, what a sick endpoint does is there in each. Each run has a new broker: one that
+//! has been through a dozen of them answers later than a new one. Hanging endpoints answer until the
 //! measured time begins, so that what is measured has the change in it, and the end of the first time-outs. The others' events are the same
 //! in the quiet run and beside the hanging ones.
 
 use super::Bench;
+use crate::broker;
 use crate::daemon::{Daemon, Setup};
 use crate::events::Events;
 use crate::measure::median;
@@ -93,15 +95,16 @@ fn compare(bench: &Bench<'_>, section: &mut Section, quiet: &Case, loaded: &[Cas
 
 fn run(bench: &Bench<'_>, case: &Case, quiet: Option<f64>) -> (Paced, Seen) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let topic = format!("bench.isolation-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = format!("isolation-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let (topic, broker) = (format!("bench.{name}"), broker::start_at(&name));
     let Case { what, events, rate, sick, path, others, .. } = case;
     let load = Load { events: *events, rate: *rate as f64, measured: bench.settings.isolation, sick: *sick };
     let mut moves = 0;
     let start = |port| {
         let url = |domain| format!("http://127.0.0.1:{port}/{}/{domain}", if domain < *sick { path } else { "callback" });
-        Daemon::start(&bench.broker, &topic, &Setup::new(registry(events.domains, events.domains, url)))
+        Daemon::start(&broker, &topic, &Setup::new(registry(events.domains, events.domains, url)))
     };
-    let paced = load.measure(&bench.broker, &topic, start, |daemon| {
+    let paced = load.measure(&broker, &topic, start, |daemon| {
         moves = daemon.parked();
         daemon.kill();
     });
