@@ -47,7 +47,7 @@ pub struct Parked<T> {
     pub item: T,
     /// When it may come back: its slot (monotonic).
     pub slot: Duration,
-    /// It may come back as late as this, where that spares it moves, or that all come at once.
+    /// It may come back as late as this: where that spares it moves, and lest all come at once.
     pub latest: Duration,
     /// Why.
     pub cause: ParkCause,
