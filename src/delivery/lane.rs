@@ -467,7 +467,7 @@ impl<T: Item> Lane<T> {
     pub fn age(&mut self) {
         self.served /= 2.0;
         if self.most * 2 < self.window {
-            self.window = (self.window / 2).max(FIRST_WINDOW.min(self.terms.limit));
+            self.window = (self.window / 2).max(FIRST_WINDOW.min(self.window));
         }
         self.most = self.running();
     }
@@ -583,6 +583,10 @@ mod tests {
         lane.age();
         lane.age();
         assert_eq!(lane.window, 2, "what is still out counts in each second");
+        (lane.window, lane.running) = (1, [0; 3]);
+        lane.age();
+        lane.age();
+        assert_eq!(lane.window, 1, "an idle second makes nobody ready for more");
     }
 
     #[test]

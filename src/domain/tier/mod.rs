@@ -136,21 +136,13 @@ impl Tiers {
     /// says due or hold, counted by division instead of one by one.
     #[must_use]
     pub fn hops(&self, remaining: Duration) -> u32 {
-        let mut left = micros(remaining);
-        let mut hops = 0;
-        for tier in self.0.iter().rev() {
-            let times = self.times(tier, left).max(0);
-            left -= times * micros(tier.delay);
-            hops += times;
-        }
-        u32::try_from(hops).unwrap_or(u32::MAX)
+        u32::try_from(self.divided(remaining).0).unwrap_or(u32::MAX)
     }
 
     /// How much longer a remainder that is held for in the end ([`Place::Hold`]) may be made so that it still is; zero where nothing is held.
     #[must_use]
     pub fn room_in_hold(&self, delay: Duration) -> Duration {
-        let left = self.0.iter().rev().fold(micros(delay), |left, tier| left - self.times(tier, left).max(0) * micros(tier.delay));
-        let left = Duration::from_micros(u64::try_from(left).unwrap_or_default());
+        let left = Duration::from_micros(u64::try_from(self.divided(delay).1).unwrap_or_default());
         if self.place(left) == Place::Hold {
             let (smallest, tolerance) = (self.smallest().delay, self.tolerance(self.smallest()));
             smallest.saturating_sub(tolerance).saturating_sub(left)
@@ -169,6 +161,14 @@ impl Tiers {
         });
         let choice = whole.filter(|whole| *whole <= latest);
         choice.min_by_key(|whole| (self.hops(*whole), *whole)).filter(|best| self.hops(*best) < self.hops(delay)).unwrap_or(delay)
+    }
+
+    /// The tiers that something due in `remaining` passes, and the µs that are left then, below zero where the last one came late.
+    fn divided(&self, remaining: Duration) -> (i64, i64) {
+        self.0.iter().rev().fold((0, micros(remaining)), |(hops, left), tier| {
+            let times = self.times(tier, left).max(0);
+            (hops + times, left - times * micros(tier.delay))
+        })
     }
 
     /// How often in a row something due in `left` µs goes into `tier`, while no larger tier takes it. Negative below zero.
