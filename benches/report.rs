@@ -1,5 +1,6 @@
 //! What is printed: Markdown, ready to be put into `benches/README.md`. Each part prints its section as soon as it is measured.
 
+use crate::broker;
 use crate::events::EVENT_BYTES;
 use crate::measure::{Run, median};
 use crate::settings::{Profile, Settings};
@@ -73,8 +74,9 @@ fn table<const N: usize>(columns: [&str; N]) -> Table {
 pub(crate) fn print_head(settings: &Settings) {
     println!("{}, {}, {}\n", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC"), machine(), commit());
     println!(
-        "{} in flight where nothing else is said, events of {EVENT_BYTES} bytes, one key, keep-alive, plain HTTP. Medians (smallest–largest).",
-        settings.in_flight
+        "{} in flight where nothing else is said, events of {EVENT_BYTES} bytes, one key, keep-alive, plain HTTP, the broker's files {}. Medians (smallest–largest).",
+        settings.in_flight,
+        if broker::in_memory() { "in memory" } else { "on disk" }
     );
     if settings.profile == Profile::Quick {
         println!("\nQUICK PROFILE: rough figures, smaller loads than the budgets name.");

@@ -10,6 +10,7 @@ use super::Bench;
 use crate::broker;
 use crate::daemon::{Daemon, Setup};
 use crate::events::Events;
+use crate::harness::broker::Broker;
 use crate::measure::median;
 use crate::paced::{Latency, Load, Paced};
 use crate::registry::registry;
@@ -96,17 +97,24 @@ fn compare(bench: &Bench<'_>, section: &mut Section, quiet: &Case, loaded: &[Cas
 fn run(bench: &Bench<'_>, case: &Case, quiet: Option<f64>) -> (Paced, Seen) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let name = format!("isolation-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let (topic, broker) = (format!("bench.{name}"), broker::start_at(&name));
+    let topic = format!("bench.{name}");
     let Case { what, events, rate, sick, path, others, .. } = case;
     let load = Load { events: *events, rate: *rate as f64, measured: bench.settings.isolation, sick: *sick };
     let mut moves = 0;
-    let start = |port| {
+    let start = |broker: &Broker, port| {
         let url = |domain| format!("http://127.0.0.1:{port}/{}/{domain}", if domain < *sick { path } else { "callback" });
-        Daemon::start(&broker, &topic, &Setup::new(registry(events.domains, events.domains, url)))
+        Daemon::start(broker, &topic, &Setup::new(registry(events.domains, events.domains, url)))
     };
-    let paced = load.measure(&broker, &topic, start, |daemon| {
-        moves = daemon.parked();
-        daemon.kill();
+    let paced = broker::during(&name, |broker| {
+        load.measure(
+            broker,
+            &topic,
+            |port| start(broker, port),
+            |daemon: Daemon| {
+                moves = daemon.parked();
+                daemon.kill();
+            },
+        )
     });
     let latency = paced.latency(|number| events.domain(number) >= *others);
     let missing = paced.done.missing;

@@ -166,11 +166,12 @@ impl ClientSettings {
     }
 
     /// The producer of requeues and dead letters: acknowledged by all in-sync replicas, idempotent, and never giving up by itself, for
-    /// a local time-out would fork a chain (design §15). `linger.ms` 5: nothing waits for a requeue (the shortest delay is a tier), and
-    /// when many are parked at once, those of 5 ms share a request and, a partition each, a batch: the broker's work is by these.
+    /// a local time-out would fork a chain (design §15). `linger.ms` 25: nothing waits for a requeue (the shortest delay is a tier), and
+    /// of what is appended meanwhile each partition gets one batch: the broker's work is by these. With less, the next batch is due before
+    /// the broker has answered the last one; an idempotent client may not send it yet, and its thread takes a whole CPU asking whether it may.
     #[must_use]
     pub fn outbox(&self) -> ClientConfig {
-        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "5")]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25")]);
         self.own_producer(&mut config);
         own(&mut config, &[("message.timeout.ms", "0")]);
         config

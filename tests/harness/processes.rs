@@ -100,20 +100,22 @@ impl Drop for Process {
 /// The directory of this run; those of earlier runs that are over are removed first.
 pub(crate) fn run_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(pid) = name.strip_prefix("run-")
-                && !Path::new("/proc").join(pid).exists()
-            {
-                let _ = std::fs::remove_dir_all(entry.path());
-            }
+    DIR.get_or_init(|| run_dir_in(Path::new(env!("CARGO_TARGET_TMPDIR")), "run-"))
+}
+
+/// The directory of this run below `root`, named after the process; those of earlier runs that are over are removed first.
+pub(crate) fn run_dir_in(root: &Path, prefix: &str) -> PathBuf {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(pid) = name.strip_prefix(prefix)
+            && !Path::new("/proc").join(pid).exists()
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
         }
-        let dir = root.join(format!("run-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        dir
-    })
+    }
+    let dir = root.join(format!("{prefix}{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
 }
 
 /// Sets a resource limit of a running process, as `prlimit` names and writes it.
