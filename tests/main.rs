@@ -15,6 +15,7 @@ mod canary_secrets_appear_nowhere;
 mod chaos;
 mod checker;
 mod domains_and_bindings;
+mod egress_is_guarded;
 mod harness;
 mod kafka_security;
 mod layering;

@@ -83,7 +83,12 @@ pub(super) fn egress_settings(settings: &Settings) -> anyhow::Result<egress::Set
         Some(path) => Some(std::fs::read(path).with_context(|| format!("egress.ca_file: cannot read {}", path.display()))?),
         None => None,
     };
-    Ok(egress::Settings { extra_roots_pem, ..egress::Settings::new(own.addresses.clone(), settings.delivery.endpoint_concurrency) })
+    let name_servers = own.name_servers.clone();
+    Ok(egress::Settings {
+        name_servers,
+        extra_roots_pem,
+        ..egress::Settings::new(own.addresses.clone(), settings.delivery.endpoint_concurrency)
+    })
 }
 
 /// What the guard does, as metrics.

@@ -3,6 +3,7 @@
 use super::{PropertyValue, RegistrySource, Settings};
 use crate::source::{show_duration, show_size};
 use std::fmt::{Display, Write as _};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What stands for a secret.
@@ -20,6 +21,10 @@ fn list(items: impl IntoIterator<Item = impl Display>) -> String {
 
 fn time(duration: Duration) -> String {
     quoted(show_duration(duration))
+}
+
+fn show_ports(ports: &RangeInclusive<u16>) -> String {
+    if ports.start() == ports.end() { ports.start().to_string() } else { format!("{}-{}", ports.start(), ports.end()) }
 }
 
 /// The whole of `settings` as TOML, defaults included, secrets and token digests redacted.
@@ -65,6 +70,8 @@ pub fn effective(settings: &Settings) -> String {
     line("\n[egress]".into());
     line(format!("allow_networks = {}", list(&egress.addresses.allow_networks)));
     line(format!("allow_names = {}", list(&egress.addresses.allow_names)));
+    line(format!("ports = {}", list(egress.addresses.ports.iter().map(show_ports))));
+    line(format!("name_servers = {}", list(&egress.name_servers)));
     if let Some(path) = &egress.ca_file {
         line(format!("ca_file = {}", quoted(path.display())));
     }

@@ -10,12 +10,14 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::tier::Tiers;
 use crate::source::{Document, Fields, Item, Reading, cannot_be_read};
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const DELAY_TIERS: [&str; 5] = ["5s", "1m", "10m", "1h", "6h"];
+/// Of name servers that are given without a port.
+const DNS_PORT: u16 = 53;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
@@ -224,9 +226,34 @@ fn egress(fields: &Fields<'_>) -> EgressSettings {
         }
         addresses.allow_names.push(suffix);
     }
+    let ports = fields.get("ports").and_then(|item| item.texts_or_numbers()).unwrap_or_default();
+    for (at, text) in ports.iter().enumerate() {
+        match port_range(text) {
+            Some(range) => addresses.ports.push(range),
+            None => {
+                fields.problem(&format!("ports[{at}]"), format!("{text:?} is not a port such as 443, or a range such as \"8000-8999\""));
+            }
+        }
+    }
+    let mut name_servers = Vec::new();
+    for (at, text) in fields.get("name_servers").and_then(|item| item.texts()).unwrap_or_default().iter().enumerate() {
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT)));
+        match address {
+            Ok(address) => name_servers.push(address),
+            Err(_) => fields
+                .problem(&format!("name_servers[{at}]"), format!("{text:?} is not an address such as \"10.0.0.2\" or \"10.0.0.2:5353\"")),
+        }
+    }
     let ca_file = fields.get("ca_file").and_then(|item| ca_file(&item));
     fields.done();
-    EgressSettings { addresses, ca_file }
+    EgressSettings { addresses, name_servers, ca_file }
+}
+
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse().ok().filter(|port| *port > 0);
+    let range = port(first)?..=port(last)?;
+    (!range.is_empty()).then_some(range)
 }
 
 fn ca_file(item: &Item<'_>) -> Option<PathBuf> {

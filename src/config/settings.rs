@@ -134,8 +134,10 @@ pub struct CircuitSettings {
 /// `[egress]`: what may be dialled.
 #[derive(Clone, Debug)]
 pub struct EgressSettings {
-    /// `allow_networks` and `allow_names`.
+    /// `allow_networks`, `allow_names` and `ports`.
     pub addresses: AddressPolicy,
+    /// Who is asked for the addresses of names; none: those of the system.
+    pub name_servers: Vec<SocketAddr>,
     /// PEM file with more trusted roots.
     pub ca_file: Option<PathBuf>,
 }

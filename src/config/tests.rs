@@ -46,6 +46,8 @@ replay_limit          = 6
 [egress]
 allow_networks = ["10.20.30.0/16", "fd00::/8"]
 allow_names    = [".Svc.Cluster.Local"]
+ports = [443, "8000-8999"]
+name_servers = ["10.0.0.2", "[::1]:5353"]
 
 [metrics]
 listen = "0.0.0.0:1"
@@ -90,6 +92,8 @@ replay_limit = 5
 [egress]
 allow_networks = []
 allow_names = []
+ports = []
+name_servers = []
 
 [metrics]
 listen = "0.0.0.0:9464"
@@ -124,6 +128,8 @@ fn every_key_is_read_and_the_effective_configuration_shows_it_redacted() {
     assert_eq!(settings.registry.source, RegistrySource::File(PathBuf::from("/etc/sub/registry.toml")));
     assert_eq!(settings.delivery.tiers.smallest().delay, Duration::from_millis(500));
     assert_eq!(settings.egress.addresses.allow_names, ["svc.cluster.local"]);
+    assert_eq!(settings.egress.addresses.ports, [443..=443, 8000..=8999]);
+    assert_eq!(settings.egress.name_servers, ["10.0.0.2:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
     assert_eq!(settings.admin.tokens[0].sha256[0], 0x9f);
     let shown = effective(&settings);
     let debug = format!("{settings:?}");
@@ -133,6 +139,8 @@ fn every_key_is_read_and_the_effective_configuration_shows_it_redacted() {
         "\"ssl.key.pem\" = \"[redacted]\"",
         "\"security.protocol\" = \"SASL_SSL\"",
         "delay_tiers = [\"500ms\", \"1s\"]",
+        "ports = [\"443\", \"8000-8999\"]",
+        "name_servers = [\"10.0.0.2:53\", \"[::1]:5353\"]",
         "max_in_flight_bytes = \"2MiB\"",
         "start_from = \"latest\"",
         "circuit = { failures = 6, pause = \"6s\", max_pause = \"11m\" }",
@@ -310,6 +318,18 @@ fn each_mistake_is_told_with_file_line_and_key() {
         (
             "[egress]\nallow_names = ['*.x']",
             &["c.toml:2: egress.allow_names[0]: \"*.x\" is not a name suffix such as \"svc.cluster.local\""],
+        ),
+        (
+            "[egress]\nports = [443, 0, '9000-8000', 'all']",
+            &[
+                "c.toml:2: egress.ports[1]: \"0\" is not a port such as 443, or a range such as \"8000-8999\"",
+                "c.toml:2: egress.ports[2]: \"9000-8000\" is not a port such as 443, or a range such as \"8000-8999\"",
+                "c.toml:2: egress.ports[3]: \"all\" is not a port such as 443, or a range such as \"8000-8999\"",
+            ],
+        ),
+        (
+            "[egress]\nname_servers = ['10.0.0.2', 'dns.example']",
+            &["c.toml:2: egress.name_servers[1]: \"dns.example\" is not an address such as \"10.0.0.2\" or \"10.0.0.2:5353\""],
         ),
         (
             "[egress]\nca_file = 'no/such'",

@@ -10,6 +10,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 /// Why an address, a name or a URL may not be dialled: the label `reason` of `callbackd_egress_blocked_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum Refusal {
     /// A refused name: one label, `localhost`, `.local`, `.internal`, …, outside `allow_names`.
     #[error("the name is local or special; egress.allow_names can allow it")]
     Name,
+    /// A port of another protocol, or outside `ports`.
+    #[error("the port is one that no browser would call (mail, DNS, IRC, …), or is not in egress.ports")]
+    Port,
     /// Not http or https, user info, no host, port 0.
     #[error("not a plain URL: http or https, a host, no user name or password, a port from 1 to 65535")]
     Url,
@@ -30,7 +34,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of the enum.
-    pub const ALL: [Self; 4] = [Self::Address, Self::Metadata, Self::Name, Self::Url];
+    pub const ALL: [Self; 5] = [Self::Address, Self::Metadata, Self::Name, Self::Port, Self::Url];
 
     /// The label's value.
     #[must_use]
@@ -39,18 +43,21 @@ impl Refusal {
             Self::Address => "address",
             Self::Metadata => "metadata",
             Self::Name => "name",
+            Self::Port => "port",
             Self::Url => "url",
         }
     }
 }
 
-/// The egress policy: what operators allowed beyond the public internet.
+/// The egress policy: what operators allowed beyond the public internet, and to which ports they narrowed it.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     /// Networks that may be dialled though private.
     pub allow_networks: Vec<IpNet>,
     /// Name suffixes that may be dialled though refused otherwise, lower case, without a leading dot.
     pub allow_names: Vec<String>,
+    /// The only ports that may be dialled; none: all but those of other protocols, which nothing allows.
+    pub ports: Vec<RangeInclusive<u16>>,
 }
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -110,6 +117,13 @@ const NAT64_LOCAL: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 /// IPv4-compatible addresses, long deprecated: the IPv4 is in the last 32 bits.
 const COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
+
+/// Ports of other protocols, which could take what is sent for theirs: the Fetch standard's "bad ports", in order.
+const BLOCKED_PORTS: [u16; 82] = [
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113, 115, 117,
+    119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636,
+    989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+];
 
 /// Suffixes that mean "this machine", "this network" or a metadata service.
 const REFUSED_NAMES: [&str; 14] = [
@@ -189,16 +203,24 @@ impl AddressPolicy {
         if refused { Err(Refusal::Name) } else { Ok(()) }
     }
 
-    /// Whether `url` may be dialled as far as the URL alone tells: scheme, user info, host literal, name. Asked when a template is
+    /// Whether `port` may be dialled.
+    ///
+    /// # Errors
+    /// `Port`.
+    pub fn judge_port(&self, port: u16) -> Result<(), Refusal> {
+        let narrowed = self.ports.is_empty() || self.ports.iter().any(|ports| ports.contains(&port));
+        if narrowed && BLOCKED_PORTS.binary_search(&port).is_err() { Ok(()) } else { Err(Refusal::Port) }
+    }
+
+    /// Whether `url` may be dialled as far as the URL alone tells: scheme, user info, port, host literal, name. Asked when a template is
     /// registered and before every send.
     ///
     /// # Errors
     /// Any.
     pub fn judge_url(&self, url: &url::Url) -> Result<(), Refusal> {
         let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
-        if !plain || url.port() == Some(0) {
-            return Err(Refusal::Url);
-        }
+        let Some(port) = url.port_or_known_default().filter(|port| plain && *port != 0) else { return Err(Refusal::Url) };
+        self.judge_port(port)?;
         match url.host() {
             Some(url::Host::Domain(name)) => self.judge_name(name),
             Some(url::Host::Ipv4(address)) => self.judge_address(IpAddr::V4(address)),
@@ -245,19 +267,21 @@ fn has_suffix(name: &str, suffix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{AddressPolicy, Refusal};
+    use super::{AddressPolicy, BLOCKED_PORTS, Refusal};
     use url::Url;
 
     const OK: Result<(), Refusal> = Ok(());
     const ADDRESS: Result<(), Refusal> = Err(Refusal::Address);
     const METADATA: Result<(), Refusal> = Err(Refusal::Metadata);
     const NAME: Result<(), Refusal> = Err(Refusal::Name);
+    const PORT: Result<(), Refusal> = Err(Refusal::Port);
     const URL: Result<(), Refusal> = Err(Refusal::Url);
 
     fn allowing(networks: &[&str], names: &[&str]) -> AddressPolicy {
         AddressPolicy {
             allow_networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
             allow_names: names.iter().map(|n| (*n).to_owned()).collect(),
+            ports: Vec::new(),
         }
     }
 
@@ -347,6 +371,10 @@ mod tests {
             ("http://user:pw@127.0.0.1/", URL),
             ("http://:pw@hooks.example.com/", URL),
             ("http://hooks.example.com:0/", URL),
+            ("http://hooks.example.com:25/", PORT),
+            ("https://hooks.example.com:53/", PORT),
+            ("http://hooks.example.com:06667/", PORT),
+            ("http://127.0.0.1:22/", PORT),
             ("ftp://hooks.example.com/", URL),
             ("file:///etc/passwd", URL),
             ("unix:/run/docker.sock", URL),
@@ -575,7 +603,21 @@ mod tests {
     }
 
     #[test]
+    fn ports_of_other_protocols_are_refused_whatever_the_ports_are_narrowed_to() {
+        assert!(BLOCKED_PORTS.is_sorted(), "they are searched for by halves");
+        let narrowed = AddressPolicy { ports: vec![443..=443, 6660..=7000], ..AddressPolicy::default() };
+        for (port, anywhere, there) in
+            [(443, OK, OK), (80, OK, PORT), (6660, OK, OK), (6667, PORT, PORT), (7000, OK, OK), (7001, OK, PORT), (65535, OK, PORT)]
+        {
+            assert_eq!(AddressPolicy::default().judge_port(port), anywhere, "{port}");
+            assert_eq!(narrowed.judge_port(port), there, "{port}");
+        }
+        assert_eq!(narrowed.judge_url(&Url::parse("https://hooks.example.com/").unwrap()), OK);
+        assert_eq!(narrowed.judge_url(&Url::parse("http://hooks.example.com/").unwrap()), PORT);
+    }
+
+    #[test]
     fn labels_of_refusals_are_distinct() {
-        assert_eq!(Refusal::ALL.map(Refusal::as_str), ["address", "metadata", "name", "url"]);
+        assert_eq!(Refusal::ALL.map(Refusal::as_str), ["address", "metadata", "name", "port", "url"]);
     }
 }

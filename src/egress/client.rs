@@ -5,8 +5,9 @@ use super::dial::{Dialer, Unmade};
 use super::pool::{Pool, Stack};
 use super::resolver::Resolver;
 use super::target::{Target, Targets};
+use super::tls::Tls;
 use super::wire::Head;
-use super::{EgressError, Observer, Settings, tls};
+use super::{EgressError, Observer, Settings};
 use crate::delivery::ports::{CallbackRequest, Transport};
 use crate::domain::verdict::{Failure, Outcome};
 use std::cell::{Cell, RefCell};
@@ -57,11 +58,11 @@ impl Client {
     /// # Errors
     /// `Roots` when `ca_file` holds no usable certificate, `Tls` when the TLS library refuses the settings.
     pub fn new(settings: Settings, observer: Box<dyn Observer>) -> Result<Self, EgressError> {
-        let tls = tls::connector(settings.extra_roots_pem.as_deref())?;
+        let tls = Tls::new(settings.extra_roots_pem.as_deref())?;
         let (back, done) = unbounded_channel();
         Ok(Self {
-            dialer: Dialer { policy: settings.policy, resolver: Resolver::system(), tls, observer },
-            targets: RefCell::default(),
+            dialer: Dialer { policy: settings.policy, resolver: Resolver::new(settings.name_servers), observer },
+            targets: RefCell::new(Targets::new(tls)),
             pool: RefCell::new(Pool::new(settings.max_idle, settings.max_idle_per_host, settings.idle_timeout)),
             drains: Drains { running: RefCell::default(), next: Cell::new(0), back, done: RefCell::new(done) },
         })
@@ -214,7 +215,7 @@ impl Drop for DrainEnd {
 
 impl Transport for Client {
     async fn send(&self, request: CallbackRequest) -> Outcome {
-        let target = self.targets.borrow_mut().of(&request.url.url, &self.dialer.policy);
+        let target = self.targets.borrow_mut().of(&request.url, &self.dialer.policy);
         let target = match target {
             Ok(target) => target,
             Err(refusal) => {

@@ -11,7 +11,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 use url::Host;
 
 /// Addresses of one name that are tried; all are judged.
@@ -40,14 +39,20 @@ const EMFILE: i32 = 24;
 pub(super) struct Dialer {
     pub(super) policy: AddressPolicy,
     pub(super) resolver: Resolver,
-    pub(super) tls: TlsConnector,
     pub(super) observer: Box<dyn Observer>,
 }
 
 impl Dialer {
     /// A fresh connection to `origin`, established by `deadline`.
     pub(super) async fn dial(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Unmade> {
-        timeout_at(deadline, self.establish(origin, deadline)).await.unwrap_or(Err(Failure::Timeout.into()))
+        let made = timeout_at(deadline, self.establish(origin, deadline)).await.unwrap_or(Err(Failure::Timeout.into()));
+        if let (Err(Unmade::Failed(Failure::Connect | Failure::Refused | Failure::Timeout | Failure::Tls)), Host::Domain(name)) =
+            (&made, &origin.host)
+        {
+            // It may have moved.
+            self.resolver.forget(name);
+        }
+        made
     }
 
     async fn establish(&self, origin: &Origin, deadline: Instant) -> Result<Box<Connection>, Unmade> {
@@ -68,15 +73,18 @@ impl Dialer {
         }
         // Without it the second small write of a request would wait for the receiver's delayed acknowledgement. A socket that refuses it works.
         let _ = tcp.set_nodelay(true);
-        let socket = match &origin.server_name {
+        let socket = match &origin.secure {
             None => Socket::Plain(tcp),
-            Some(name) => Socket::Tls(Box::new(self.tls.connect(name.clone(), tcp).await.map_err(|_| Failure::Tls)?)),
+            Some(secure) => {
+                let stream = secure.connector.connect(secure.name.clone(), tcp).await.map_err(|_| Failure::Tls)?;
+                Socket::Tls(Box::new(stream))
+            }
         };
         Ok(Connection::new(socket))
     }
 }
 
-/// Why a name was not resolved. The system's resolver does not tell when it could not open a socket or a file.
+/// Why a name was not resolved. The resolver does not tell when it could not open a socket.
 fn unresolved(why: Unresolved) -> Unmade {
     match why {
         Unresolved::NoSuchName => Failure::NoSuchName.into(),

@@ -20,6 +20,9 @@
 mod client;
 mod connection;
 mod dial;
+#[cfg(test)]
+#[path = "../../tests/harness/name_server.rs"]
+mod name_server;
 mod pool;
 mod probe;
 mod resolver;
@@ -34,6 +37,7 @@ pub use client::Client;
 pub use probe::{ProbeAnswer, probe};
 
 use crate::domain::address::{AddressPolicy, Refusal};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long a connection may lie idle: receivers close theirs after 5 s most often (Node and its kin; nginx 75 s, Apache 5 s), and a request
@@ -48,6 +52,8 @@ pub const MAX_IDLE: usize = 1024;
 pub struct Settings {
     /// Which addresses and names may be dialled.
     pub policy: AddressPolicy,
+    /// Who is asked for the addresses of names (`egress.name_servers`); none: those of the system.
+    pub name_servers: Vec<SocketAddr>,
     /// Trusted roots beside the public ones, PEM (`egress.ca_file`).
     pub extra_roots_pem: Option<Vec<u8>>,
     /// Idle connections are closed after this long; best [`IDLE_TIMEOUT`].
@@ -62,7 +68,7 @@ impl Settings {
     /// The settings for `policy` with the defaults of this module and `max_idle_per_host` idle connections a host.
     #[must_use]
     pub fn new(policy: AddressPolicy, max_idle_per_host: usize) -> Self {
-        Self { policy, extra_roots_pem: None, idle_timeout: IDLE_TIMEOUT, max_idle: MAX_IDLE, max_idle_per_host }
+        Self { policy, name_servers: Vec::new(), extra_roots_pem: None, idle_timeout: IDLE_TIMEOUT, max_idle: MAX_IDLE, max_idle_per_host }
     }
 }
 
@@ -79,7 +85,7 @@ pub enum EgressError {
     #[error("no answer from {address}: {cause}")]
     Probe {
         /// The address asked.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// The client's error and its causes, in words.
         cause: String,
     },

@@ -1,37 +1,44 @@
-//! Names to addresses: the system's resolver, asked for the absolute name, a bounded number of times at once.
+//! Names to addresses: the hosts file first, then the name servers, whose answers are kept within their TTL.
 //!
-//! getaddrinfo runs on a thread that cannot be interrupted, for seconds where a name server is dead, also when the attempt that asked has long
-//! timed out. So that such names do not keep others waiting, a name is asked for once at a time, whoever waits for it, and names have places
-//! by what is known of them:
+//! The system's resolver library was refused: it blocks a thread for each name, for seconds where a name server is dead, hides how long an
+//! answer is good for, and cannot be given up. Here a lookup ends with the attempt that asked; attempts that ask for one name at once share
+//! its questions.
 //!
-//! ```text
-//!   new ── answered soon ─► proven ── took long ─► new ── took long ─► unwell ── answered soon ─► proven
-//! ```
-//!
-//! One that takes long gives its place back, but for those that were unwell before: so many thousands of new names without a name server,
-//! after a start, are through in minutes, and nobody who is well waits behind all of them. The number of those that still wait for their
-//! answers is limited by [`STRAGGLERS`], below that of tokio's blocking threads.
-//! Nothing is cached here: an answer is used by those who wait for it, right after it was judged, and never again (rebinding).
+//! Names are looked up as absolute ones: no search domain is ever tried. An answer that is kept is judged anew at every connection, like a
+//! fresh one (rebinding); it is forgotten when none of its addresses could be connected to.
 
-use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
-use std::collections::HashMap;
-use std::future::Future;
-use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use hickory_resolver::{Hosts, TokioResolver};
+use std::cell::RefCell;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-/// A lookup that takes longer says that the name's servers are unwell.
-const LONG: Duration = Duration::from_secs(1);
+/// Lookups at once. One that nobody answers holds its place until the connect time-out of the attempt that asked.
+const MAX_LOOKUPS: usize = 512;
 
-/// Lookups that have given their place back and are not answered yet, at most. Beyond that they keep it.
-const STRAGGLERS: usize = 384;
+/// Answers kept, one for each name and family; about 600 bytes each.
+const MAX_ANSWERS: u64 = 16 * 1024;
 
-/// Names that are known, at most; then all are new again.
-const MAX_KNOWN: usize = 100_000;
+/// Answers are kept for their TTL, up to this.
+const LONGEST_KEPT: Duration = Duration::from_secs(600);
+
+/// That a name does not exist is kept for its TTL, up to this: whoever mends a name waits for it.
+const LONGEST_MISSING: Duration = Duration::from_secs(10);
+
+/// Between looks at whether the system's files have changed.
+const LOOK: Duration = Duration::from_secs(5);
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
 
 /// Why there is no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,30 +51,25 @@ pub(super) enum Unresolved {
 
 type Answer = Result<Vec<IpAddr>, Unresolved>;
 
-/// Asks the system for all addresses of a name.
-type Ask = fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
-
 /// Where addresses come from.
 pub(super) enum Resolver {
-    /// The system, through tokio.
-    System(Lookups),
+    /// Name servers.
+    Servers(Box<Lookups>),
     /// What a test says; one list for each call, the last repeated.
     #[cfg(test)]
-    Scripted(std::cell::RefCell<Vec<Vec<IpAddr>>>),
+    Scripted(RefCell<Vec<Vec<IpAddr>>>),
 }
 
 impl Resolver {
-    pub(super) fn system() -> Self {
-        Self::System(Lookups::new(|name| {
-            Box::pin(async move { spawn_blocking(move || of_the_system(&name)).await.unwrap_or(Err(Unresolved::NoAnswer)) })
-        }))
+    /// Asks `name_servers`; those of the system when there are none.
+    pub(super) fn new(name_servers: Vec<SocketAddr>) -> Self {
+        Self::Servers(Box::new(Lookups { name_servers, places: Semaphore::new(MAX_LOOKUPS), current: RefCell::default() }))
     }
 
     /// All addresses of `name`, at least one, in the order in which to try them.
     pub(super) async fn lookup(&self, name: &str) -> Answer {
         match self {
-            // Absolute: with the dot no search domain is tried.
-            Self::System(lookups) => lookups.lookup(&format!("{}.", name.strip_suffix('.').unwrap_or(name))).await,
+            Self::Servers(lookups) => lookups.lookup(name).await,
             #[cfg(test)]
             Self::Scripted(script) => {
                 let mut script = script.borrow_mut();
@@ -76,237 +78,249 @@ impl Resolver {
             }
         }
     }
+
+    /// Forgets what is kept of `name`.
+    pub(super) fn forget(&self, name: &str) {
+        match self {
+            Self::Servers(lookups) => lookups.forget(name),
+            #[cfg(test)]
+            Self::Scripted(_) => {}
+        }
+    }
 }
 
-fn of_the_system(name: &str) -> Answer {
-    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
-    let found = getaddrinfo(Some(name), None, Some(hints)).map_err(|error| match error.kind() {
-        LookupErrorKind::NoName | LookupErrorKind::NoData => Unresolved::NoSuchName,
-        LookupErrorKind::Again
-        | LookupErrorKind::Badflags
-        | LookupErrorKind::Fail
-        | LookupErrorKind::Family
-        | LookupErrorKind::Socktype
-        | LookupErrorKind::Service
-        | LookupErrorKind::Memory
-        | LookupErrorKind::System
-        | LookupErrorKind::Unknown
-        | LookupErrorKind::IO => Unresolved::NoAnswer,
-    })?;
-    Ok(found.flatten().map(|info| info.sockaddr.ip()).collect())
-}
-
-/// What is known of a name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Standing {
-    #[default]
-    New,
-    Proven,
-    Unwell,
-}
-
-/// The lookups under way.
-#[derive(Clone)]
+/// Lookups of name servers. It belongs to the thread of its client.
 pub(super) struct Lookups {
-    ask: Ask,
-    state: Arc<Mutex<State>>,
-    /// Lookups at once, each a blocking thread: of new names, of proven ones, of those that are unwell.
-    places: [Arc<Semaphore>; 3],
-    stragglers: Arc<Semaphore>,
+    /// None: the system's.
+    name_servers: Vec<SocketAddr>,
+    places: Semaphore,
+    current: RefCell<Option<Current>>,
 }
 
-#[derive(Default)]
-struct State {
-    known: HashMap<String, Standing>,
-    running: HashMap<String, watch::Receiver<Option<Answer>>>,
+/// By the files as they were.
+struct Current {
+    resolver: TokioResolver,
+    hosts: Rc<Hosts>,
+    files: [Seen; 2],
+    next_look: Instant,
+}
+
+/// When a file was written last, and its length; nothing where it cannot be looked at.
+type Seen = Option<(Option<SystemTime>, u64)>;
+
+fn files() -> [Seen; 2] {
+    [RESOLV_CONF, HOSTS].map(|path| fs::metadata(path).ok().map(|metadata| (metadata.modified().ok(), metadata.len())))
 }
 
 impl Lookups {
-    fn new(ask: Ask) -> Self {
-        Self {
-            ask,
-            state: Arc::default(),
-            places: [32, 16, 8].map(|places| Arc::new(Semaphore::new(places))),
-            stragglers: Arc::new(Semaphore::new(STRAGGLERS)),
-        }
-    }
-
     async fn lookup(&self, name: &str) -> Answer {
-        let mut answer = self.begun(name);
-        let answer = answer.wait_for(Option::is_some).await.map_err(|_| Unresolved::NoAnswer)?;
-        answer.clone().unwrap_or(Err(Unresolved::NoAnswer))
-    }
-
-    /// The lookup of `name` that is under way, or a new one.
-    fn begun(&self, name: &str) -> watch::Receiver<Option<Answer>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = state.running.get(name) {
-            return running.clone();
+        let Some(name) = absolute(name) else { return Err(Unresolved::NoSuchName) };
+        let (resolver, hosts) = self.current().map_err(|_| Unresolved::NoAnswer)?;
+        let known = static_addresses(&hosts, &name);
+        if !known.is_empty() {
+            return Ok(known);
         }
-        let (tell, answer) = watch::channel(None);
-        let _ = state.running.insert(name.to_owned(), answer.clone());
-        let standing = state.known.get(name).copied().unwrap_or_default();
-        let (this, name) = (self.clone(), name.to_owned());
-        drop(tokio::spawn(async move {
-            let Ok(place) = Arc::clone(&this.places[standing as usize]).acquire_owned().await else { return };
-            if this.is_wanted(&name, &tell) {
-                let answer = this.asked(&name, standing, place).await;
-                let _ = this.with_state(|state| state.running.remove(&name));
-                // Those who asked may all have given up.
-                let _ = tell.send(Some(answer));
-            }
-        }));
-        answer
+        let Ok(_place) = self.places.acquire().await else { return Err(Unresolved::NoAnswer) };
+        let found: Vec<IpAddr> = resolver.lookup_ip(name).await.map_err(|error| unresolved(&error))?.iter().collect();
+        if found.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(found) }
     }
 
-    /// Whether anybody still waits for `name`; if not, its lookup is over.
-    fn is_wanted(&self, name: &str, tell: &watch::Sender<Option<Answer>>) -> bool {
-        self.with_state(|state| {
-            // One receiver is the state's own.
-            let wanted = tell.receiver_count() > 1;
-            if !wanted {
-                let _ = state.running.remove(name);
+    fn forget(&self, name: &str) {
+        if let (Some(current), Some(name)) = (&*self.current.borrow(), absolute(name)) {
+            for family in [RecordType::A, RecordType::AAAA] {
+                current.resolver.clear_lookup_cache(name.clone(), family);
             }
-            wanted
-        })
+        }
     }
 
-    async fn asked(&self, name: &str, standing: Standing, place: OwnedSemaphorePermit) -> Answer {
-        let mut asked = (self.ask)(name.to_owned());
-        let (answer, standing) = match timeout(LONG, &mut asked).await {
-            Ok(answer @ Ok(_)) => (answer, Standing::Proven),
-            Ok(answer @ Err(_)) => (answer, Standing::New),
-            Err(_) => {
-                // Once may be the network's fault.
-                let next = if standing == Standing::Proven { Standing::New } else { Standing::Unwell };
-                self.is_known_as(name, next);
-                let straggles = if standing == Standing::Unwell { None } else { Arc::clone(&self.stragglers).try_acquire_owned().ok() };
-                let held = straggles.unwrap_or(place);
-                let answer = asked.await;
-                drop(held);
-                (answer, next)
+    /// The resolver by the files as they are; a new one, which remembers nothing, when they have changed.
+    fn current(&self) -> Result<(TokioResolver, Rc<Hosts>), NetError> {
+        let mut current = self.current.borrow_mut();
+        let now = Instant::now();
+        let known = match &mut *current {
+            Some(current) if now < current.next_look => Some(current),
+            Some(current) => {
+                current.next_look = now + LOOK;
+                Some(current).filter(|current| current.files == files())
             }
+            None => None,
         };
-        self.is_known_as(name, standing);
-        answer.and_then(|found| if found.is_empty() { Err(Unresolved::NoSuchName) } else { Ok(found) })
+        if let Some(current) = known {
+            return Ok((current.resolver.clone(), Rc::clone(&current.hosts)));
+        }
+        let files = files();
+        let (resolver, hosts) = (self.resolver()?, Rc::new(hosts()));
+        *current = Some(Current { resolver: resolver.clone(), hosts: Rc::clone(&hosts), files, next_look: now + LOOK });
+        Ok((resolver, hosts))
     }
 
-    fn is_known_as(&self, name: &str, standing: Standing) {
-        self.with_state(|state| {
-            if state.known.len() >= MAX_KNOWN {
-                state.known.clear();
-            }
-            let _ = state.known.insert(name.to_owned(), standing);
-        });
+    fn resolver(&self) -> Result<TokioResolver, NetError> {
+        let (servers, mut options) = if self.name_servers.is_empty() {
+            of_the_system()
+        } else {
+            (self.name_servers.iter().map(|address| name_server(*address)).collect(), ResolverOpts::default())
+        };
+        // Their order is that of trying: where IPv6 leads nowhere, it costs nothing.
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.cache_size = MAX_ANSWERS;
+        options.positive_max_ttl = Some(LONGEST_KEPT);
+        options.negative_max_ttl = Some(LONGEST_MISSING);
+        // Over one TCP connection; the places are the limit.
+        options.max_active_requests = MAX_LOOKUPS;
+        let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(servers), TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
+        builder.build()
     }
+}
 
-    fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+/// The system's name servers and options; as the C library does, the one of this machine when there are none.
+fn of_the_system() -> (Vec<NameServerConfig>, ResolverOpts) {
+    let read = fs::read(RESOLV_CONF).ok().and_then(|text| parse_resolv_conf(text).ok());
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
+    read.map_or_else(|| (vec![name_server(local)], ResolverOpts::default()), |(config, options)| (config.into_parts().2, options))
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+fn hosts() -> Hosts {
+    let mut hosts = Hosts::default();
+    // A file that is not there, or not a hosts file, has no names.
+    if let Ok(text) = fs::read(HOSTS) {
+        let _ = hosts.read_hosts_conf(text.as_slice());
     }
+    hosts
+}
+
+/// `name` with the dot at the end, so that no search domain is tried; nothing when it is none that name servers know of.
+fn absolute(name: &str) -> Option<Name> {
+    let mut name = Name::from_ascii(name).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+/// What the hosts file says of `name`.
+fn static_addresses(hosts: &Hosts, name: &Name) -> Vec<IpAddr> {
+    let found = [RecordType::A, RecordType::AAAA].map(|family| hosts.lookup_static_host(&Query::query(name.clone(), family)));
+    found.iter().flatten().flat_map(|lookup| lookup.answers()).filter_map(|record| record.data.ip_addr()).collect()
+}
+
+fn unresolved(error: &NetError) -> Unresolved {
+    if matches!(error, NetError::Dns(DnsError::NoRecordsFound(_))) { Unresolved::NoSuchName } else { Unresolved::NoAnswer }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use crate::egress::name_server::{NameServer, Reply};
+    use futures_util::FutureExt as _;
+    use tokio::time::timeout;
 
-    static COUNTED: AtomicUsize = AtomicUsize::new(0);
-    static LATE: AtomicUsize = AtomicUsize::new(0);
-    static DEAD_BY_NOW: AtomicBool = AtomicBool::new(false);
-    static GATE: Semaphore = Semaphore::const_new(0);
+    fn asking(server: &NameServer) -> Lookups {
+        Lookups { name_servers: vec![server.address], places: Semaphore::new(1), current: RefCell::default() }
+    }
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
 
-    /// Names that begin with `dead` are never answered, with `mortal` no more from a moment on, with `gated` once the gate is open.
-    fn lookups() -> Lookups {
-        Lookups::new(|name| {
-            Box::pin(async move {
-                let dead = name.starts_with("dead") || name.starts_with("mortal") && DEAD_BY_NOW.load(Ordering::Relaxed);
-                if dead {
-                    std::future::pending::<()>().await;
-                }
-                match name.as_str() {
-                    "counted." => drop(COUNTED.fetch_add(1, Ordering::Relaxed)),
-                    "late." => drop(LATE.fetch_add(1, Ordering::Relaxed)),
-                    gated if gated.starts_with("gated") => drop(GATE.acquire().await),
-                    _ => {}
-                }
-                Ok(vec![HERE])
-            })
+    fn saying(ttl: u32) -> NameServer {
+        NameServer::start(move |_, before| {
+            Reply::Addresses(ttl, addresses(&["2606:4700::1", if before == 0 { "1.1.1.1" } else { "1.0.0.1" }]))
         })
     }
 
-    /// Attempts to names without a name server begin.
-    fn ask_for(lookups: &Lookups, name: &str, n: usize) {
-        for n in 0..n {
-            let (lookups, name) = (lookups.clone(), format!("{name}{n}."));
-            drop(tokio::spawn(async move { lookups.lookup(&name).await }));
+    #[tokio::test]
+    async fn an_answer_of_both_families_is_kept_within_its_ttl_unless_it_is_forgotten() {
+        let server = saying(60);
+        let lookups = asking(&server);
+        for _ in 0..3 {
+            assert_eq!(lookups.lookup("hooks.example.com").await, Ok(addresses(&["1.1.1.1", "2606:4700::1"])));
+            assert_eq!(server.asked_for("hooks.example.com"), 2);
         }
-    }
-
-    async fn in_time(lookups: &Lookups, name: &str) -> Option<Answer> {
-        timeout(Duration::from_secs(30), lookups.lookup(name)).await.ok()
-    }
-
-    #[tokio::test]
-    async fn names_whose_servers_are_dead_do_not_keep_those_waiting_that_were_answered() {
-        let lookups = lookups();
-        assert_eq!(in_time(&lookups, "well.").await, Some(Ok(vec![HERE])));
-        ask_for(&lookups, "dead", 200);
-        tokio::task::yield_now().await;
-        assert_eq!(in_time(&lookups, "well.").await, Some(Ok(vec![HERE])));
+        lookups.forget("hooks.example.com.");
+        assert_eq!(lookups.lookup("HOOKS.example.com").await, Ok(addresses(&["1.0.0.1", "2606:4700::1"])));
+        assert_eq!(server.asked_for("hooks.example.com"), 4);
     }
 
     #[tokio::test]
-    async fn names_without_a_name_server_that_were_never_asked_for_do_not_keep_a_new_one_waiting_for_long() {
-        let lookups = lookups();
-        ask_for(&lookups, "dead", 100);
-        tokio::task::yield_now().await;
-        assert_eq!(in_time(&lookups, "well.").await, Some(Ok(vec![HERE])), "thirty-two a second");
+    async fn an_answer_without_a_ttl_is_not_kept() {
+        let server = saying(0);
+        let lookups = asking(&server);
+        assert_eq!(lookups.lookup("hooks.example.com").await, Ok(addresses(&["1.1.1.1", "2606:4700::1"])));
+        assert_eq!(lookups.lookup("hooks.example.com").await, Ok(addresses(&["1.0.0.1", "2606:4700::1"])));
     }
 
     #[tokio::test]
-    async fn names_that_die_after_they_were_answered_give_their_places_back() {
-        let lookups = lookups();
-        assert!(in_time(&lookups, "well.").await.is_some());
-        for n in 0..20 {
-            assert!(in_time(&lookups, &format!("mortal{n}.")).await.is_some());
+    async fn who_asks_at_once_shares_the_questions() {
+        let server = saying(60);
+        let lookups = Lookups { places: Semaphore::new(8), ..asking(&server) };
+        let all = futures_util::future::join_all((0..8).map(|_| lookups.lookup("hooks.example.com"))).await;
+        assert!(all.iter().all(|answer| answer == &all[0] && answer.is_ok()), "{all:?}");
+        assert_eq!(server.asked_for("hooks.example.com"), 2);
+    }
+
+    #[tokio::test]
+    async fn that_a_name_does_not_exist_is_another_thing_than_that_nobody_tells() {
+        let server = NameServer::start(|name, _| match name {
+            "missing.example.com" => Reply::NoSuchName,
+            "empty.example.com" => Reply::Addresses(60, Vec::new()),
+            "alias.example.com" => Reply::Alias(60, "empty.example.com.", Vec::new()),
+            _ => Reply::Failure,
+        });
+        let lookups = asking(&server);
+        for (name, expected) in [
+            ("missing.example.com", Unresolved::NoSuchName),
+            ("empty.example.com", Unresolved::NoSuchName),
+            ("alias.example.com", Unresolved::NoSuchName),
+            ("a!b.example.com", Unresolved::NoSuchName),
+            ("broken.example.com", Unresolved::NoAnswer),
+        ] {
+            assert_eq!(lookups.lookup(name).await, Err(expected), "{name}");
         }
-        DEAD_BY_NOW.store(true, Ordering::Relaxed);
-        ask_for(&lookups, "mortal", 20);
-        tokio::task::yield_now().await;
-        assert_eq!(in_time(&lookups, "well.").await, Some(Ok(vec![HERE])));
+        assert!(server.names().iter().all(|name| name.ends_with(".example.com") && name.split('.').count() == 3), "{:?}", server.names());
     }
 
     #[tokio::test]
-    async fn all_who_wait_for_a_name_share_one_lookup_and_the_next_asks_anew() {
-        let lookups = lookups();
-        let (a, b, c) = tokio::join!(lookups.lookup("counted."), lookups.lookup("counted."), lookups.lookup("counted."));
-        assert!(a.is_ok() && a == b && b == c);
-        assert_eq!(COUNTED.load(Ordering::Relaxed), 1);
-        assert!(lookups.lookup("counted.").await.is_ok());
-        assert_eq!(COUNTED.load(Ordering::Relaxed), 2, "nothing is cached");
+    async fn an_alias_is_followed_to_its_addresses() {
+        let server = NameServer::start(|name, _| match name {
+            "near.example.com" => Reply::Alias(60, "target.example.com.", addresses(&["1.1.1.1"])),
+            "far.example.com" => Reply::Alias(60, "target.example.com.", Vec::new()),
+            _ => Reply::Addresses(60, addresses(&["1.0.0.1"])),
+        });
+        let lookups = asking(&server);
+        assert_eq!(lookups.lookup("near.example.com").await, Ok(addresses(&["1.1.1.1"])));
+        assert_eq!(lookups.lookup("far.example.com").await, Ok(addresses(&["1.0.0.1"])));
     }
 
     #[tokio::test]
-    async fn a_lookup_that_nobody_waits_for_any_more_is_not_made() {
-        let lookups = lookups();
-        ask_for(&lookups, "gated", 32);
-        tokio::task::yield_now().await;
-        assert!(timeout(Duration::from_millis(50), lookups.lookup("late.")).await.is_err(), "all places of new names are taken");
-        GATE.add_permits(32);
-        assert!(in_time(&lookups, "behind-it.").await.is_some());
-        assert_eq!(LATE.load(Ordering::Relaxed), 0);
-        assert!(lookups.with_state(|state| state.running.is_empty()));
+    async fn a_lookup_that_is_given_up_gives_its_place_back() {
+        let server =
+            NameServer::start(
+                |name, _| if name == "silent.example.com" { Reply::Silence } else { Reply::Addresses(60, addresses(&["1.1.1.1"])) },
+            );
+        let lookups = asking(&server);
+        let silent = timeout(Duration::from_millis(100), lookups.lookup("silent.example.com"));
+        let mut silent = Box::pin(silent);
+        assert!(silent.as_mut().now_or_never().is_none());
+        assert!(lookups.lookup("well.example.com").now_or_never().is_none(), "the only place is taken");
+        assert!(silent.as_mut().await.is_err());
+        drop(silent);
+        assert_eq!(lookups.lookup("well.example.com").await, Ok(addresses(&["1.1.1.1"])));
     }
 
-    #[test]
-    fn the_system_is_asked() {
-        let found = of_the_system("localhost").unwrap();
-        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
-        // Reserved (RFC 6761): it never exists; without a name server nobody says so.
-        let missing = of_the_system("callbackd.invalid.");
-        assert!(matches!(missing, Err(Unresolved::NoSuchName | Unresolved::NoAnswer)), "{missing:?}");
+    #[tokio::test]
+    async fn the_hosts_file_is_read_before_anybody_is_asked() {
+        let server = NameServer::start(|_, _| Reply::Addresses(60, addresses(&["1.1.1.1"])));
+        let lookups = asking(&server);
+        let found = lookups.lookup("localhost").await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback), "{found:?}");
+        assert!(server.names().is_empty());
     }
 }

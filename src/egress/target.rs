@@ -4,27 +4,38 @@
 //! Addresses behind a name are judged by `dial` whenever a connection is made.
 
 use super::pool::Stack;
+use super::tls::Tls;
 use crate::domain::address::{AddressPolicy, Refusal};
+use crate::domain::registry::{CallbackUrl, ClientIdentity, Fingerprint};
 use http::{HeaderValue, Uri};
 use rustls_pki_types::ServerName;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 /// URLs kept; one takes about 500 bytes. Beyond it all are forgotten: working one out again takes a microsecond.
 const MAX_TARGETS: usize = 32 * 1024;
 
-/// One scheme, host and port: whom a connection reaches.
+/// One scheme, host, port and client certificate: whom a connection reaches, and as whom.
 pub(super) struct Origin {
     /// As the URL standard has it.
     pub(super) host: Host<String>,
     /// 1–65535.
     pub(super) port: u16,
-    /// The name to verify, for `https`.
-    pub(super) server_name: Option<ServerName<'static>>,
+    /// For `https`.
+    pub(super) secure: Option<Secure>,
     /// Its idle connections.
     pub(super) idle: Rc<Stack>,
+}
+
+/// What TLS needs to know.
+pub(super) struct Secure {
+    /// The name to verify.
+    pub(super) name: ServerName<'static>,
+    /// Shows the client certificate, where there is one.
+    pub(super) connector: TlsConnector,
 }
 
 /// One callback URL, ready to send to.
@@ -35,29 +46,43 @@ pub(super) struct Target {
     pub(super) origin: Rc<Origin>,
 }
 
-/// The targets seen lately, by URL.
-#[derive(Default)]
+/// The targets seen lately.
 pub(super) struct Targets {
+    tls: Tls,
+    /// Of URLs without a client certificate.
+    anonymous: TlsConnector,
     by_url: HashMap<Box<str>, Result<Rc<Target>, Refusal>>,
-    by_origin: HashMap<(bool, Host<String>, u16), Weak<Origin>>,
+    by_origin: HashMap<Whom, Weak<Origin>>,
 }
 
+type Whom = (bool, Host<String>, u16, Option<Fingerprint>);
+
 impl Targets {
+    pub(super) fn new(tls: Tls) -> Self {
+        Self { anonymous: tls.connector(None), tls, by_url: HashMap::new(), by_origin: HashMap::new() }
+    }
+
     /// The target of `url`, or why `policy` refuses it.
-    pub(super) fn of(&mut self, url: &Url, policy: &AddressPolicy) -> Result<Rc<Target>, Refusal> {
-        if let Some(known) = self.by_url.get(url.as_str()) {
+    pub(super) fn of(&mut self, url: &CallbackUrl, policy: &AddressPolicy) -> Result<Rc<Target>, Refusal> {
+        let (identity, url) = (url.identity.as_deref(), &url.url);
+        let key = match identity {
+            None => Cow::Borrowed(url.as_str()),
+            // No URL has a space in it.
+            Some(identity) => Cow::Owned(format!("{} {url}", hex::encode(identity.fingerprint()))),
+        };
+        if let Some(known) = self.by_url.get(&*key) {
             return known.clone();
         }
         if self.by_url.len() >= MAX_TARGETS {
             self.by_url.clear();
             self.by_origin.retain(|_, origin| origin.strong_count() > 0);
         }
-        let target = policy.judge_url(url).and_then(|()| self.work_out(url).map(Rc::new).ok_or(Refusal::Url));
-        self.by_url.insert(url.as_str().into(), target.clone());
+        let target = policy.judge_url(url).and_then(|()| self.work_out(url, identity).map(Rc::new).ok_or(Refusal::Url));
+        self.by_url.insert(key.into(), target.clone());
         target
     }
 
-    fn work_out(&mut self, url: &Url) -> Option<Target> {
+    fn work_out(&mut self, url: &Url, identity: Option<&ClientIdentity>) -> Option<Target> {
         let host_text = url.host_str()?;
         let host = match url.port() {
             Some(port) => Cow::Owned(format!("{host_text}:{port}")),
@@ -72,34 +97,45 @@ impl Targets {
         let mut head = format!("POST {uri} HTTP/1.1\r\nhost: ").into_bytes();
         head.extend_from_slice(host.as_bytes());
         head.extend_from_slice(b"\r\n");
-        Some(Target { head: head.into(), origin: self.origin(url)? })
+        Some(Target { head: head.into(), origin: self.origin(url, identity)? })
     }
 
-    fn origin(&mut self, url: &Url) -> Option<Rc<Origin>> {
+    fn origin(&mut self, url: &Url, identity: Option<&ClientIdentity>) -> Option<Rc<Origin>> {
         let secure = url.scheme() == "https";
         let (host, port) = (url.host()?.to_owned(), url.port_or_known_default()?);
-        let known = self.by_origin.entry((secure, host.clone(), port)).or_default();
-        if let Some(origin) = known.upgrade() {
+        let whom = (secure, host.clone(), port, identity.map(ClientIdentity::fingerprint));
+        if let Some(origin) = self.by_origin.get(&whom).and_then(Weak::upgrade) {
             return Some(origin);
         }
-        let server_name = match (&host, secure) {
-            (_, false) => None,
-            (Host::Domain(name), true) => Some(ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned()).ok()?),
-            (Host::Ipv4(address), true) => Some(ServerName::from(std::net::IpAddr::V4(*address))),
-            (Host::Ipv6(address), true) => Some(ServerName::from(std::net::IpAddr::V6(*address))),
+        let name = match &host {
+            Host::Domain(name) if secure => Some(ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned()).ok()?),
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => Some(ServerName::from(std::net::IpAddr::V4(*address))),
+            Host::Ipv6(address) => Some(ServerName::from(std::net::IpAddr::V6(*address))),
         };
-        let origin = Rc::new(Origin { host, port, server_name, idle: Rc::default() });
-        *known = Rc::downgrade(&origin);
+        let connector = identity.map_or_else(|| self.anonymous.clone(), |identity| self.tls.connector(Some(identity)));
+        let secure = name.filter(|_| secure).map(|name| Secure { name, connector });
+        let origin = Rc::new(Origin { host, port, secure, idle: Rc::default() });
+        self.by_origin.insert(whom, Rc::downgrade(&origin));
         Some(origin)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Targets;
+    use super::{Target, Targets, Tls};
     use crate::domain::address::{AddressPolicy, Refusal};
+    use crate::domain::registry::CallbackUrl;
     use std::rc::Rc;
     use url::Url;
+
+    fn targets() -> Targets {
+        Targets::new(Tls::new(None).unwrap())
+    }
+
+    fn target(targets: &mut Targets, text: &str) -> Result<Rc<Target>, Refusal> {
+        targets.of(&CallbackUrl::new(Url::parse(text).unwrap()), &AddressPolicy::default())
+    }
 
     #[test]
     fn request_line_and_host_header_are_those_of_the_url() {
@@ -114,7 +150,7 @@ mod tests {
             ("http://bücher.example/", "/", "xn--bcher-kva.example"),
         ];
         for (text, uri, host) in table {
-            let target = Targets::default().of(&Url::parse(text).unwrap(), &AddressPolicy::default()).unwrap();
+            let target = target(&mut targets(), text).unwrap();
             let expected = format!("POST {uri} HTTP/1.1\r\nhost: {host}\r\n");
             assert_eq!(std::str::from_utf8(&target.head).unwrap(), expected, "{text}");
         }
@@ -124,15 +160,15 @@ mod tests {
     fn every_character_that_the_url_standard_leaves_in_a_path_or_query_can_be_sent() {
         for byte in 1..=255_u8 {
             let character = char::from(byte);
-            let url = Url::parse(&format!("http://a.example/p{character}p?q={character}q")).unwrap();
-            assert!(Targets::default().of(&url, &AddressPolicy::default()).is_ok(), "{byte} {url}");
+            let url = format!("http://a.example/p{character}p?q={character}q");
+            assert!(target(&mut targets(), &url).is_ok(), "{byte} {url}");
         }
     }
 
     #[test]
     fn urls_of_one_host_share_its_connections_and_other_ports_and_schemes_do_not() {
-        let mut targets = Targets::default();
-        let mut origin = |text| targets.of(&Url::parse(text).unwrap(), &AddressPolicy::default()).unwrap().origin.clone();
+        let mut targets = targets();
+        let mut origin = |text| target(&mut targets, text).unwrap().origin.clone();
         let first = origin("http://a.example/1");
         assert!(Rc::ptr_eq(&first, &origin("http://A.example:80/2?x")));
         for other in ["https://a.example/1", "http://a.example:81/1", "http://b.example/1"] {
@@ -142,9 +178,9 @@ mod tests {
 
     #[test]
     fn a_refusal_is_remembered_like_a_target() {
-        let mut targets = Targets::default();
+        let mut targets = targets();
         for _ in 0..2 {
-            let refused = targets.of(&Url::parse("http://127.0.0.1/").unwrap(), &AddressPolicy::default());
+            let refused = target(&mut targets, "http://127.0.0.1/");
             assert_eq!(refused.err(), Some(Refusal::Address));
         }
     }

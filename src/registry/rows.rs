@@ -5,8 +5,8 @@ use super::LoadOptions;
 use crate::domain::id::DomainName;
 use crate::domain::policy::Success;
 use crate::domain::registry::{
-    AccountEntry, BindingEntry, CallbackTemplateEntry, DomainEntry, Entries, Format, HeaderEntry, Keep, KeyEntry, MixEntry, PolicyKind,
-    RecordingTemplateEntry, Region, Storage,
+    AccountEntry, BindingEntry, CallbackTemplateEntry, ClientCertificateEntry, DomainEntry, Entries, Format, HeaderEntry, Keep, KeyEntry,
+    MixEntry, PolicyKind, RecordingTemplateEntry, Region, Storage,
 };
 use crate::source::{Fields, Item, Reading, show_duration};
 use std::collections::HashMap;
@@ -86,6 +86,7 @@ fn callback_template(row: &Fields<'_>, options: &LoadOptions) -> CallbackTemplat
         timeout: row.get("timeout").and_then(|item| item.duration()),
         connect_timeout: row.get("connect_timeout").and_then(|item| item.duration()),
         rate: row.get("rate").and_then(|item| item.number()),
+        client_certificate: row.get("client_certificate").and_then(|item| client_certificate(&item)),
         headers: row.fields("headers").all().filter_map(|(name, item)| header(name, &item)).collect(),
     };
     urls.done();
@@ -144,6 +145,14 @@ fn key(row: &Fields<'_>) -> KeyEntry {
     };
     row.done();
     entry
+}
+
+fn client_certificate(item: &Item<'_>) -> Option<ClientCertificateEntry> {
+    let table = item.fields()?;
+    let certificate = table.required("certificate").and_then(|item| item.public());
+    let key = table.required("key").and_then(|item| item.secret());
+    table.done();
+    Some(ClientCertificateEntry { certificate: certificate?, key: key? })
 }
 
 fn header(name: &str, item: &Item<'_>) -> Option<HeaderEntry> {

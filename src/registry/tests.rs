@@ -171,7 +171,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
             &[
                 "r.toml:4: callback_templates[0].policy: must be one of \"css\", \"standard\"",
                 concat!(
-                    "r.toml:5: callback_templates[0].timout: unknown key; known here: account, connect_timeout, headers, keys, name, policy, ",
+                    "r.toml:5: callback_templates[0].timout: unknown key; known here: account, client_certificate, connect_timeout, headers, keys, name, policy, ",
                     "rate, retry, success, timeout, urls",
                 ),
             ],
@@ -227,6 +227,26 @@ fn each_mistake_is_told_with_file_line_and_key() {
             &[
                 "r.toml:3: callback_templates[0].urls.recording: unknown key; known here: recording_exception, recording_file, recording_status",
                 "r.toml:3: callback_templates[0].urls.recording_file: the address is private or reserved; egress.allow_networks can allow it",
+            ],
+        ),
+        (
+            "[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'https://shop.example:25/' }".into(),
+            &[
+                "r.toml:3: callback_templates[0].urls.recording_file: the port is one that no browser would call (mail, DNS, IRC, …), or is not in egress.ports",
+            ],
+        ),
+        (
+            "[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'http://shop.example/' }\nclient_certificate = { certificate = 'x', chain = 'y' }".into(),
+            &[
+                "r.toml:4: callback_templates[0].client_certificate.chain: unknown key; known here: certificate, key",
+                "r.toml:4: callback_templates[0].client_certificate.key: missing",
+            ],
+        ),
+        (
+            "[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'http://shop.example/' }\nclient_certificate = { certificate = 'x', key = 'canary' }".into(),
+            &[
+                "r.toml:3: callback_templates[0].urls.recording_file: the template has a client_certificate, which http cannot show: write https",
+                "r.toml:4: callback_templates[0].client_certificate.certificate: holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)",
             ],
         ),
         (

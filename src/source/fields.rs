@@ -93,9 +93,14 @@ impl<'a> Fields<'a> {
 
     /// The secret that this table names by one of `file`, `env` and `value`.
     pub fn reference(&self) -> Option<Zeroizing<Vec<u8>>> {
+        self.referenced(true)
+    }
+
+    /// As [`reference`](Self::reference); of what is no secret, everyone may read the file.
+    pub(super) fn referenced(&self, secret: bool) -> Option<Zeroizing<Vec<u8>>> {
         let (file, variable, value) = (self.get("file"), self.get("env"), self.get("value"));
         match (file, variable, value) {
-            (Some(file), None, None) => self.secret_file(&file),
+            (Some(file), None, None) => self.secret_file(&file, secret),
             (None, Some(variable), None) => {
                 let name = variable.text()?;
                 let found = self.reading.environment.get(name);
@@ -112,13 +117,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn secret_file(&self, item: &Item<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    fn secret_file(&self, item: &Item<'_>, secret: bool) -> Option<Zeroizing<Vec<u8>>> {
         let path = item.path_of_file()?;
         let (read, seen) = secret_file::read(&path);
         self.reading.files.borrow_mut().insert(path.clone(), seen);
         match read {
             Ok(found) => {
-                if let Some(rights) = found.too_open {
+                if let Some(rights) = found.too_open.filter(|_| secret) {
                     self.reading.warning(item.path(), format!("{} {rights}", path.display()));
                 }
                 Some(found.bytes)

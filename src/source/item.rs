@@ -229,6 +229,18 @@ impl<'a> Item<'a> {
         self.list()?.iter().map(|item| item.text().map(String::from)).collect::<Vec<_>>().into_iter().collect()
     }
 
+    /// A list of strings and integers, as text. In a variable, `a,b` is one too.
+    #[must_use]
+    pub fn texts_or_numbers(&self) -> Option<Vec<String>> {
+        if let (Value::Text(_) | Value::Integer(_), Place::Variable(variable)) = (&self.node.value, &self.node.place) {
+            return Some(variable.text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from).collect());
+        }
+        let text = |item: &Item<'_>| {
+            if let Value::Integer(Some(number)) = item.node.value { Some(number.to_string()) } else { item.text().map(String::from) }
+        };
+        self.list()?.iter().map(text).collect::<Vec<_>>().into_iter().collect()
+    }
+
     /// A table.
     #[must_use]
     pub fn fields(&self) -> Option<Fields<'a>> {
@@ -239,12 +251,22 @@ impl<'a> Item<'a> {
     /// A secret: a string, or a table that names it by `file`, `env` or `value`.
     #[must_use]
     pub fn secret(&self) -> Option<Zeroizing<Vec<u8>>> {
+        self.referenced(true)
+    }
+
+    /// As [`secret`](Self::secret), of what everyone may read.
+    #[must_use]
+    pub fn public(&self) -> Option<Vec<u8>> {
+        self.referenced(false).map(|bytes| bytes.to_vec())
+    }
+
+    fn referenced(&self, secret: bool) -> Option<Zeroizing<Vec<u8>>> {
         match &self.node.value {
             Value::Table(_) => {
                 let fields = self.fields()?;
-                let secret = fields.reference();
+                let found = fields.referenced(secret);
                 fields.done();
-                secret
+                found
             }
             Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Instant(_) | Value::List(_) => {
                 self.text().map(|text| Zeroizing::new(text.as_bytes().to_vec()))

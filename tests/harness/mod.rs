@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod latency;
+pub(crate) mod name_server;
 pub(crate) mod processes;
 pub(crate) mod receiver;
 pub(crate) mod scene;

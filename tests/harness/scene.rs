@@ -23,6 +23,8 @@ pub(crate) struct Scene {
     pub(crate) delivery: String,
     /// More keys of `[kafka]`, and its sub-tables.
     pub(crate) kafka: String,
+    /// The keys of `[egress]`, a line each.
+    pub(crate) egress: String,
     pub(crate) log_level: &'static str,
     /// A shell command before the daemon, in its process: `ulimit …`.
     pub(crate) limits: String,
@@ -67,6 +69,7 @@ impl Scene {
             tiers: vec!["300ms", "1s", "3s"],
             delivery: String::new(),
             kafka: String::new(),
+            egress: "allow_networks = [\"127.0.0.0/8\"]".to_owned(),
             log_level: "debug",
             limits: String::new(),
             environment: Vec::new(),
@@ -119,7 +122,7 @@ impl Scene {
         writeln!(text, "source_topics = {:?}\ntopic_prefix = {:?}\n{}", self.sources, self.prefix, self.kafka).unwrap();
         writeln!(text, "[registry]\nfile = \"registry.toml\"").unwrap();
         writeln!(text, "[delivery]\ndelay_tiers = {:?}\n{}", self.tiers, self.delivery).unwrap();
-        writeln!(text, "[egress]\nallow_networks = [\"127.0.0.0/8\"]").unwrap();
+        writeln!(text, "[egress]\n{}", self.egress).unwrap();
         writeln!(text, "[metrics]\nlisten = \"127.0.0.1:{metrics_port}\"").unwrap();
         writeln!(text, "[admin]\nlisten = \"127.0.0.1:{admin_port}\"").unwrap();
         writeln!(text, "[log]\nlevel = {:?}\nformat = \"json\"", self.log_level).unwrap();

@@ -167,8 +167,13 @@ impl Build<'_> {
         for (index, entry) in entries.into_iter().enumerate() {
             let addresses = &self.rules.addresses;
             let mut found = Found { problems: &mut self.problems, kind: KIND, index };
+            let identity = found.identity(entry.client_certificate.as_ref());
             let mut url = |field: &str, text: &Option<String>| match CallbackUrl::parse(text.as_deref()?, addresses) {
-                Ok(url) => Some(Arc::new(url)),
+                Ok(url) if entry.client_certificate.is_some() && url.url.scheme() != "https" => {
+                    found.add(format!("urls.{field}"), "the template has a client_certificate, which http cannot show: write https");
+                    None
+                }
+                Ok(url) => Some(Arc::new(CallbackUrl { identity: identity.clone(), ..url })),
                 Err(refusal) => {
                     found.add(format!("urls.{field}"), refusal.to_string());
                     None

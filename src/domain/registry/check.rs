@@ -2,10 +2,11 @@
 
 use super::super::policy::{MAX_AGE, MAX_ATTEMPTS, MAX_DELAY, MAX_TIMEOUT, MIN_DELAY, MIN_TIMEOUT, Policy, Success};
 use super::super::signature::SigningKey;
-use super::{CallbackTemplateEntry, EntityKind, KeyEntry, Problem, TemplateHeader, webhook_secret};
+use super::{CallbackTemplateEntry, ClientCertificateEntry, ClientIdentity, EntityKind, KeyEntry, Problem, TemplateHeader, webhook_secret};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Request headers that the daemon, or the connection, sets itself. `webhook-*` and `callbackd-*` are reserved besides.
@@ -161,6 +162,18 @@ impl Found<'_> {
             keys.push(SigningKey::new(entry.id, entry.value, secret, entry.not_before, entry.expires));
         }
         keys
+    }
+
+    /// A template's client certificate.
+    pub(super) fn identity(&mut self, entry: Option<&ClientCertificateEntry>) -> Option<Arc<ClientIdentity>> {
+        let entry = entry?;
+        match ClientIdentity::from_pem(&entry.certificate, &entry.key) {
+            Ok(identity) => Some(Arc::new(identity)),
+            Err(error) => {
+                self.add(format!("client_certificate.{}", if error.of_key() { "key" } else { "certificate" }), error.to_string());
+                None
+            }
+        }
     }
 
     /// A template's own request headers. No message shows a value.

@@ -83,6 +83,11 @@ impl Form {
         self.option(row.connect_timeout, Self::duration);
         self.option(row.rate, |form, rate| form.number(rate.to_bits()));
         self.texts(row.headers.iter().map(|header| header.name.as_str()));
+        // The certificate is no secret. Absent, it leaves no trace: registries without one keep the digests they had.
+        if let Some(client) = &row.client_certificate {
+            self.text("client certificate");
+            self.text(&String::from_utf8_lossy(&client.certificate));
+        }
     }
 }
 

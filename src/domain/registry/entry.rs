@@ -300,8 +300,25 @@ pub struct CallbackTemplateEntry {
     pub connect_timeout: Option<Duration>,
     /// `rate`: attempts a second.
     pub rate: Option<f64>,
+    /// For receivers that ask for a certificate.
+    pub client_certificate: Option<ClientCertificateEntry>,
     /// Request headers.
     pub headers: Vec<HeaderEntry>,
+}
+
+/// A client certificate as written, its references resolved. Both are PEM.
+#[derive(Clone)]
+pub struct ClientCertificateEntry {
+    /// The chain, the client's own first.
+    pub certificate: Vec<u8>,
+    /// Its private key.
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for ClientCertificateEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificateEntry").finish_non_exhaustive()
+    }
 }
 
 /// A signing key as written, its references resolved.

@@ -17,13 +17,15 @@ mod build;
 mod check;
 mod digest;
 mod entry;
+mod identity;
 mod key;
 mod template;
 
 pub use entry::{
-    AccountEntry, BindingEntry, CallbackTemplateEntry, DomainEntry, EntityKind, Entries, Format, HeaderEntry, Keep, KeyEntry, MixEntry,
-    PolicyKind, Problem, RecordingTemplateEntry, Region, Rules, Storage,
+    AccountEntry, BindingEntry, CallbackTemplateEntry, ClientCertificateEntry, DomainEntry, EntityKind, Entries, Format, HeaderEntry, Keep,
+    KeyEntry, MixEntry, PolicyKind, Problem, RecordingTemplateEntry, Region, Rules, Storage,
 };
+pub use identity::{BadIdentity, ClientIdentity, Fingerprint};
 pub use key::{SecretError, webhook_secret};
 pub use template::{CallbackTemplate, CallbackUrl, Endpoint, RecordingTemplate, TemplateHeader};
 

@@ -4,7 +4,7 @@ use super::super::address::{AddressPolicy, Refusal};
 use super::super::event::EventKind;
 use super::super::policy::Policy;
 use super::super::signature::KeyRing;
-use super::{Format, Keep};
+use super::{ClientIdentity, Format, Keep};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub struct CallbackUrl {
     pub url: url::Url,
     /// The URL without its query and fragment: the unit of isolation.
     pub endpoint: Endpoint,
+    /// Shown to a receiver that asks for a certificate; `https` only.
+    pub identity: Option<Arc<ClientIdentity>>,
 }
 
 impl CallbackUrl {
@@ -25,7 +27,7 @@ impl CallbackUrl {
         url.set_fragment(None);
         let text = url.as_str();
         let endpoint = Endpoint(text.split_once('?').map_or(text, |(before, _)| before).into());
-        Self { url, endpoint }
+        Self { url, endpoint, identity: None }
     }
 
     /// Reads and judges `text`.

@@ -4,16 +4,17 @@ use super::receiver::{Receiver, Step, ok};
 use super::{LONG, Notes, answered, failed, loopback, request, resolving};
 use crate::delivery::ports::Transport;
 use crate::domain::address::AddressPolicy;
-use crate::domain::verdict::Failure;
+use crate::domain::registry::{CallbackUrl, ClientIdentity};
+use crate::domain::verdict::{Failure, Outcome};
 use crate::egress::{Client, Settings};
-use base64::Engine;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 fn open() -> Settings {
     Settings::new(AddressPolicy::default(), 32)
@@ -85,7 +86,7 @@ async fn a_lookup_that_fails_fails_the_attempt() {
 #[tokio::test]
 async fn the_next_address_is_tried_when_one_refuses() {
     let receiver = Receiver::start(|_, _| ok()).await;
-    let policy = AddressPolicy { allow_networks: vec!["127.0.0.0/8".parse().unwrap()], allow_names: Vec::new() };
+    let policy = AddressPolicy { allow_networks: vec!["127.0.0.0/8".parse().unwrap()], ..AddressPolicy::default() };
     let client = resolving(Settings::new(policy, 32), &Notes::default(), &[&["127.0.0.2", "127.0.0.1"]]);
     let url = format!("http://hooks.example.com:{}/", receiver.address.port());
     assert_eq!(client.send(request(&url)).await, answered(200));
@@ -101,10 +102,7 @@ fn tls_receiver_for(name: &str) -> (TlsAcceptor, Vec<u8>) {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let base64 = base64::engine::general_purpose::STANDARD.encode(cert.der());
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"));
-    (TlsAcceptor::from(Arc::new(config)), pem.into_bytes())
+    (TlsAcceptor::from(Arc::new(config)), cert.pem().into_bytes())
 }
 
 #[tokio::test]
@@ -128,6 +126,51 @@ async fn a_certificate_is_trusted_by_ca_file_and_for_its_name_only() {
         }
     }
     assert_eq!(receiver.connections(), [0, 0, 0, 1, 1, 1]);
+}
+
+fn identity_of(name: &str) -> (CertificateDer<'static>, Arc<ClientIdentity>) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
+    let identity = ClientIdentity::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
+    (cert.der().clone(), Arc::new(identity))
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_those_who_ask_and_has_connections_of_its_own() {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["hooks.example.com".to_owned()]).unwrap();
+    let ((known, first), (known_too, second), (_, stranger)) = (identity_of("one"), identity_of("two"), identity_of("three"));
+    let mut clients = RootCertStore::empty();
+    clients.add(known).unwrap();
+    clients.add(known_too).unwrap();
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), Arc::clone(&provider)).build().unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let receiver = Receiver::start_with(Some(TlsAcceptor::from(Arc::new(config))), |_, _| ok()).await;
+    let mut settings = Settings::new(loopback(), 32);
+    settings.extra_roots_pem = Some(cert.pem().into_bytes());
+    let client = resolving(settings, &Notes::default(), &[&["127.0.0.1"]]);
+    let url = format!("https://hooks.example.com:{}/", receiver.address.port());
+    let send = async |identity: Option<&Arc<ClientIdentity>>| {
+        let mut request = request(&url);
+        request.url = Arc::new(CallbackUrl { identity: identity.cloned(), ..CallbackUrl::clone(&request.url) });
+        client.send(request).await
+    };
+    for identity in [&first, &second, &first, &second] {
+        assert_eq!(send(Some(identity)).await, answered(200));
+    }
+    for identity in [None, Some(&stranger)] {
+        // With TLS 1.3 the receiver's refusal comes where its answer would.
+        assert!(matches!(send(identity).await, Outcome::Failed(Failure::Tls | Failure::Protocol)));
+    }
+    assert_eq!(send(Some(&first)).await, answered(200));
+    let connections = receiver.connections();
+    assert_eq!(connections, [connections[0], connections[1], connections[0], connections[1], connections[0]]);
+    assert_ne!(connections[0], connections[1]);
 }
 
 #[tokio::test]

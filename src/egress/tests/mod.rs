@@ -3,12 +3,13 @@
 mod guarding;
 mod receiver;
 mod sending;
+mod world;
 
 use super::resolver::Resolver;
 use super::{Client, Observer, Settings};
 use crate::delivery::ports::{CallbackRequest, HeaderLines, Transport};
 use crate::domain::address::{AddressPolicy, Refusal};
-use crate::domain::registry::{CallbackUrl, Endpoint};
+use crate::domain::registry::CallbackUrl;
 use crate::domain::verdict::{Failure, Outcome};
 use bytes::Bytes;
 use receiver::Receiver;
@@ -39,7 +40,7 @@ impl Notes {
 }
 
 fn loopback() -> AddressPolicy {
-    AddressPolicy { allow_networks: vec!["127.0.0.1/32".parse().unwrap()], allow_names: Vec::new() }
+    AddressPolicy { allow_networks: vec!["127.0.0.1/32".parse().unwrap()], ..AddressPolicy::default() }
 }
 
 fn client() -> Client {
@@ -58,7 +59,7 @@ fn request(url: &str) -> CallbackRequest {
     headers.push(&http::header::CONTENT_TYPE, b"application/json");
     headers.push(&http::HeaderName::from_static("webhook-id"), b"evt_1");
     CallbackRequest {
-        url: Arc::new(CallbackUrl { url: parsed, endpoint: Endpoint(url.into()) }),
+        url: Arc::new(CallbackUrl::new(parsed)),
         headers,
         body: Bytes::from_static(b"{\"event_type\":100}"),
         connect_timeout: LONG,
