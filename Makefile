@@ -18,7 +18,7 @@ DENY_WANTED := 0.20.2
 # Tests that wait need no core: more threads than cores.
 TEST_THREADS ?= 8
 # Those that compare delays, with and without something beside: other tests would decide.
-ALONE := a_thousand_reloads a_hundred_thousand_bindings
+ALONE := a_thousand_reloads a_hundred_thousand_bindings receivers_that_attack_are
 
 # One that is installed already is used; else it is built once into .cache.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(CACHE)/tools/bin/cargo-deny)
@@ -34,7 +34,7 @@ NEED_JDK := $(call need,javac,default-jdk-headless)
 # 1.21 or later: where apt has an older one, https://go.dev/dl
 NEED_GO := $(call need,go,golang-go)
 
-.PHONY: help test demo bench chaos fmt lint deny unit integration kafka verifiers producers receivers tools clean-cache simulate
+.PHONY: help test demo bench chaos fuzz fmt lint deny unit integration kafka verifiers producers receivers tools clean-cache simulate
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,21 @@ chaos: kafka tools ## long runs of faults on a real Kafka, judged by the checker
 	  $(CARGO) test --locked --release --test integration -- --exact --nocapture \
 	  chaos::nothing_is_lost_and_only_what_a_fault_explains_is_repeated
 
+# libFuzzer needs coverage in what it runs; these are the flags that cargo-fuzz sets, but for the sanitizers, which need a nightly compiler.
+FUZZED       := decode retry_after headers offsets address registry
+FUZZ_SECONDS ?= 600
+FUZZ_FLAGS   := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+  -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz: ## coverage-guided fuzzing of what others write, FUZZ_SECONDS for each of FUZZED; what is found goes into fuzz/corpus
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path fuzz/Cargo.toml --target-dir $(CACHE)/fuzz
+	@for target in $(FUZZED); do \
+	  mkdir -p $(CACHE)/fuzz-corpus/$$target; \
+	  echo "== $$target, $(FUZZ_SECONDS) s"; \
+	  $(CACHE)/fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -verbosity=0 -artifact_prefix=$(CACHE)/fuzz-corpus/$$target. $(CACHE)/fuzz-corpus/$$target fuzz/corpus/$$target; \
+	done
+
 fmt: ## formats the code
 	$(CARGO) fmt --all
 
@@ -81,6 +96,8 @@ simulate: ## many seeds of the simulation: SEEDS=100000 FIRST=0; one that fails 
 	@SEEDS="$${SEEDS:-100000}" FIRST="$${FIRST:-0}" $(CARGO) test --locked --release --lib -- --nocapture --exact delivery::tests::simulation::no_seed_violates_an_invariant
 
 unit: ## unit tests
+	@$(call need,ip,iproute2)
+	@$(call need,unshare,util-linux)
 	$(CARGO) test --locked --lib --bins
 
 integration: kafka verifiers producers receivers tools ## integration tests: the binary on a real Apache Kafka

@@ -30,3 +30,9 @@ pub mod kafka;
 pub mod metrics;
 pub mod registry;
 pub mod source;
+
+#[cfg(test)]
+extern crate self as callbackd;
+#[cfg(test)]
+#[path = "../fuzz/targets.rs"]
+mod fuzz_targets;

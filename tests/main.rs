@@ -17,6 +17,7 @@ mod checker;
 mod domains_and_bindings;
 mod egress_is_guarded;
 mod harness;
+mod inbound_floods;
 mod kafka_security;
 mod layering;
 mod malformed_records_never_stop_the_line;

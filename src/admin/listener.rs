@@ -2,20 +2,22 @@
 //!
 //! A connection on which nothing was written for [`SILENCE`] is ended, whatever it sends meanwhile: a client that trickles its request byte by
 //! byte never gets an answer, so it never moves that clock. An idle kept-alive connection ends the same way; scrapers open a new one.
+//! When there are as many as may be, the next one ends the oldest: whoever opens many and asks nothing does not keep a probe waiting, whose
+//! request is answered within milliseconds.
 
 use axum::serve::Listener;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-/// Connections at once: far more than scrapers and probes open; the next one waits in the kernel's queue.
+/// Connections at once: far more than scrapers and probes open.
 const CONNECTIONS: usize = 64;
 
 /// The longest time without a byte of an answer.
@@ -27,8 +29,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A listener that keeps the limits.
 pub(super) struct Limited {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    connections: usize,
     silence: Duration,
+    /// Of each open connection, the oldest first: dropping it ends the connection.
+    open: VecDeque<oneshot::Sender<()>>,
 }
 
 /// A connection that keeps the limits.
@@ -36,7 +40,8 @@ pub(super) struct Connection {
     stream: TcpStream,
     silent: Pin<Box<Sleep>>,
     silence: Duration,
-    _room: OwnedSemaphorePermit,
+    /// Resolves when its place is taken by another.
+    displaced: oneshot::Receiver<()>,
 }
 
 impl Limited {
@@ -45,14 +50,19 @@ impl Limited {
     }
 
     pub(super) fn with_limits(listener: TcpListener, connections: usize, silence: Duration) -> Self {
-        Self { listener, room: Arc::new(Semaphore::new(connections)), silence }
+        Self { listener, connections, silence, open: VecDeque::new() }
     }
 
-    async fn connection(&self) -> io::Result<(Connection, SocketAddr)> {
-        let room = self.room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    async fn connection(&mut self) -> io::Result<(Connection, SocketAddr)> {
         let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok((Connection { stream, silent: Box::pin(tokio::time::sleep(self.silence)), silence: self.silence, _room: room }, peer))
+        self.open.retain(|open| !open.is_closed());
+        if self.open.len() >= self.connections {
+            self.open.pop_front();
+        }
+        let (open, displaced) = oneshot::channel();
+        self.open.push_back(open);
+        Ok((Connection { stream, silent: Box::pin(tokio::time::sleep(self.silence)), silence: self.silence, displaced }, peer))
     }
 }
 
@@ -75,11 +85,15 @@ impl Listener for Limited {
 }
 
 impl Connection {
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.silent.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+    /// An error when it has been silent for too long, or its place was taken.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.silent.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        if Pin::new(&mut self.displaced).poll(cx).is_ready() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
     }
 
     fn written(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -93,14 +107,14 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll_silence(cx)?;
+        self.poll_end(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_silence(cx)?;
+        self.poll_end(cx)?;
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(result)
     }
@@ -114,7 +128,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_silence(cx)?;
+        self.poll_end(cx)?;
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.written(result)
     }

@@ -108,34 +108,60 @@ fn a_client_that_never_finishes_its_request_does_not_hold_up_the_end() {
     assert!(began.elapsed() < CLOSING + Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
-#[test]
-fn a_trickling_client_is_ended_and_its_place_goes_to_the_next() {
+/// What `work` sees of a server with these limits, at its address.
+fn limited<R: Send + 'static>(connections: usize, silence: Duration, work: impl FnOnce(SocketAddr) -> R + Send + 'static) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limited = Limited::with_limits(listener, 1, Duration::from_millis(200));
+        let limited = Limited::with_limits(listener, connections, silence);
         let shown = Shown { metrics: Metrics::new(&[], &[]).unwrap(), health: Health::new() };
         let server = tokio::spawn(axum::serve(limited, router(shown)).into_future());
-
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut trickling = TcpStream::connect(address).unwrap();
-            trickling.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
-            let mut next = TcpStream::connect(address).unwrap();
-            next.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            next.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-            let mut ended = 0;
-            while trickling.write_all(b"x").is_ok() && ended < 100 {
-                ended += 1;
-                std::thread::park_timeout(Duration::from_millis(50));
-            }
-            let mut text = String::new();
-            next.read_to_string(&mut text).unwrap();
-            (ended, text)
-        });
-        let (trickled, text) = asked.await.unwrap();
-        assert!(trickled < 100, "the trickling client was never ended");
-        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        let seen = tokio::task::spawn_blocking(move || work(address)).await.unwrap();
         server.abort();
+        seen
+    })
+}
+
+/// Trickles a request until it is ended, or a thousand bytes are gone.
+fn trickle(client: &mut TcpStream) -> usize {
+    let mut written = 0;
+    while client.write_all(b"x").is_ok() && written < 1000 {
+        written += 1;
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    written
+}
+
+#[test]
+fn a_trickling_client_is_ended() {
+    let trickled = limited(2, Duration::from_millis(200), |address| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+        trickle(&mut client)
     });
+    assert!(trickled < 1000, "the trickling client was never ended");
+}
+
+#[test]
+fn whoever_holds_all_connections_gives_the_oldest_to_the_next() {
+    let (text, trickled, others) = limited(3, Duration::from_secs(600), |address| {
+        let mut held: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for client in &mut held {
+            client.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+        }
+        let mut next = TcpStream::connect(address).unwrap();
+        next.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        next.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        next.read_to_string(&mut text).unwrap();
+        let trickled = trickle(&mut held[0]);
+        held[2].write_all(b"host: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut other = String::new();
+        held[2].read_to_string(&mut other).unwrap();
+        (text, trickled, other)
+    });
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(trickled < 1000, "the oldest was never ended");
+    assert!(others.starts_with("HTTP/1.1 200"), "the others are served: {others}");
 }

@@ -54,6 +54,15 @@ pub fn load_file(path: &Path, options: &LoadOptions) -> Result<LoadedRegistry, V
     look(path, options).0
 }
 
+/// As [`load_file`], of `text` as the content of the file at `path`.
+///
+/// # Errors
+/// As [`load_file`].
+pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<LoadedRegistry, Vec<Problem>> {
+    let document = Document::parse(path, text).map_err(|problem| vec![problem])?;
+    load(&document, options, &mut Files::new())
+}
+
 /// A file and those it refers to, as they were when they were read.
 type Files = BTreeMap<PathBuf, Seen>;
 

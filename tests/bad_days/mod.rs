@@ -16,6 +16,7 @@ mod large_records;
 mod one_domain_floods_a_partition;
 mod poison_records;
 mod poisoned_groups;
+mod receivers_that_attack;
 mod retention_deletes_unread;
 mod sigterm_on_a_bad_day;
 mod static_members;
