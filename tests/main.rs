@@ -20,6 +20,7 @@ mod harness;
 mod inbound_floods;
 mod kafka_security;
 mod layering;
+mod least_privilege;
 mod malformed_records_never_stop_the_line;
 mod metrics_and_rules_pass_promtool;
 mod missing_things_at_start;

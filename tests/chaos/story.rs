@@ -105,12 +105,13 @@ impl Story {
         for (event, of_one) in &mut self.appended {
             of_one.sort_by_key(|a| (a.at, a.attempts));
             let mut before = self.sent.get(*event).map_or(0, |s| s.at);
+            let mut counts = BTreeSet::from([0]);
             for append in of_one {
                 // The attempts that it may have followed: more than one where a replica did not know yet that another had taken over.
                 let since = |s: &&&Seen| before <= s.arrived || zombies.contains(&s.replica);
                 let attempts = requests.get(event).into_iter().flatten().filter(since).filter(|s| s.arrived <= append.at);
-                // What counts no attempt was parked, by whoever had it: not by those who attempted it.
-                append.by = if append.attempts > 0 { attempts.clone().map(|s| s.replica).collect() } else { BTreeSet::new() };
+                // What counts no attempt more was parked, by whoever had it: not by those who attempted it.
+                append.by = if counts.insert(append.attempts) { attempts.clone().map(|s| s.replica).collect() } else { BTreeSet::new() };
                 let ended = attempts.map(|s| s.ended.min(s.arrived + TIMEOUT)).min();
                 // Without an attempt it was asked for when it was appended, unless the broker kept it waiting.
                 let waited =
@@ -229,10 +230,12 @@ impl Story {
         for letter in &self.letters {
             let event = number(letter);
             let sent = event.and_then(|n| self.sent.get(n));
+            // Asked for after its last attempt; a broker that was away made it wait.
+            let ended = self.seen.iter().filter(|s| s.event == event && s.ended <= letter.timestamp).map(|s| s.ended).max();
             history.add(Fact::Letter(Letter {
                 id: letter.header("callbackd-id").unwrap_or_default(),
                 replica: None,
-                sent_ms: None,
+                sent_ms: ended.filter(|_| event.is_some()),
                 at_ms: letter.timestamp,
                 reason: letter.header("callbackd-reason").unwrap_or_default(),
                 attempts: count(letter, "callbackd-attempts"),
@@ -390,45 +393,76 @@ impl Story {
     }
 }
 
-/// A stopped replica wakes up and parks what another one has delivered meanwhile: that is its own doing, which its exposure must name.
-#[test]
-fn what_was_parked_after_an_attempt_is_not_told_to_be_the_attempters_doing() {
-    let seen = |replica, arrived| Seen {
-        event: Some(0),
-        endpoint: 0,
-        replica,
-        arrived,
-        ended: arrived + 10,
-        ending: Ending::Answered(200),
-        signature_right: true,
-        body_right: true,
-    };
-    let append = |attempts: &str, offset, timestamp| {
-        let headers = [("callbackd-id", "event-0"), ("callbackd-attempts", attempts)];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(replica: u32, arrived: Millis, status: u16) -> Seen {
+        Seen {
+            event: Some(0),
+            endpoint: 0,
+            replica,
+            arrived,
+            ended: arrived + 10,
+            ending: Ending::Answered(status),
+            signature_right: true,
+            body_right: true,
+        }
+    }
+
+    fn append(attempts: &str, offset: i64, timestamp: Millis) -> Read {
+        let headers = [("callbackd-id", "event-0"), ("callbackd-attempts", attempts), ("callbackd-reason", "attempts_exhausted")];
         let headers = headers.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec()))).to_vec();
         Read { partition: 0, offset, timestamp, key: None, value: None, headers }
-    };
-    let life = |number, freezes, lost| Life { number, freezes, asked: None, ended: None, lost, refused: vec![], late: vec![] };
-    let story = Story {
-        source: "source".into(),
-        groups: ("fresh".into(), "retry".into()),
-        endpoints: 1,
-        sent: vec![Sent { at: 1_000, endpoint: 0, fate: Fate::Acknowledged }],
-        sources: HashMap::from([(0, (0, 0))]),
-        seen: vec![seen(2, 9_000), seen(1, 13_000)],
-        tiers: vec![("tier".into(), vec![append("0", 0, 11_000), append("1", 1, 12_000)])],
-        letters: vec![],
-        commits: Commits(HashMap::new()),
-        lives: vec![life(2, vec![], vec![]), life(3, vec![(2_000, 11_000)], vec![10_990])],
-        faults: vec![],
-        ends: vec![],
-        appended: HashMap::new(),
     }
-    .ordered();
-    let nobody = |a: &Appended| a.by.is_empty();
-    assert!(story.appended[&0].iter().all(nobody), "parked by one who never attempted it, and nobody attempted it between the two");
-    let mut history = History::default();
-    story.exposures(&mut history);
-    let named = |e: &Exposure| e.cause == Cause::PartitionsLost && e.only.contains("event-0");
-    assert!(history.exposures.iter().any(named), "by the one that woke up");
+
+    /// One event, produced at 1,000; replica 3 slept from 2,000 to 11,000 and heard then that its partitions were gone.
+    fn story(seen: Vec<Seen>, appended: Vec<Read>, letters: Vec<Read>) -> Story {
+        let life = |number, freezes, lost| Life { number, freezes, asked: None, ended: None, lost, refused: vec![], late: vec![] };
+        Story {
+            source: "source".into(),
+            groups: ("fresh".into(), "retry".into()),
+            endpoints: 1,
+            sent: vec![Sent { at: 1_000, endpoint: 0, fate: Fate::Acknowledged }],
+            sources: HashMap::from([(0, (0, 0))]),
+            seen,
+            tiers: vec![("tier".into(), appended)],
+            letters,
+            commits: Commits(HashMap::new()),
+            lives: vec![life(2, vec![], vec![]), life(3, vec![(2_000, 11_000)], vec![10_990])],
+            faults: vec![],
+            ends: vec![],
+            appended: HashMap::new(),
+        }
+        .ordered()
+    }
+
+    fn names_the_one_that_woke_up(story: &Story) -> bool {
+        let mut history = History::default();
+        story.exposures(&mut history);
+        history.exposures.iter().any(|e| e.cause == Cause::PartitionsLost && e.only.contains("event-0"))
+    }
+
+    /// A stopped replica wakes up and parks what another one has delivered meanwhile: that is its own doing, which its exposure must name.
+    #[test]
+    fn what_was_parked_after_an_attempt_is_not_told_to_be_the_attempters_doing() {
+        let never_attempted =
+            story(vec![seen(2, 9_000, 200), seen(1, 13_000, 200)], vec![append("0", 0, 11_000), append("1", 1, 12_000)], vec![]);
+        let attempted_before =
+            story(vec![seen(2, 1_500, 500), seen(2, 9_000, 200)], vec![append("1", 0, 1_600), append("1", 1, 11_000)], vec![]);
+        for story in [never_attempted, attempted_before] {
+            let parked = story.appended[&0].iter().find(|a| a.at == 11_000).unwrap();
+            assert!(parked.by.is_empty(), "parked by one who did not attempt it: {:?}", parked.by);
+            assert!(names_the_one_that_woke_up(&story));
+        }
+    }
+
+    /// A dead letter that waited for the broker was asked for when its last attempt had ended, not when it was appended.
+    #[test]
+    fn a_dead_letter_was_asked_for_after_its_last_attempt() {
+        let told = story(vec![seen(2, 1_500, 500), seen(2, 9_000, 500)], vec![], vec![append("1", 0, 8_000), append("2", 1, 9_100)]);
+        let mut history = History::default();
+        told.record_facts(&mut history);
+        assert_eq!(history.letters.iter().map(|letter| letter.sent_ms).collect::<Vec<_>>(), [Some(1_510), Some(9_010)]);
+    }
 }
