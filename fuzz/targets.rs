@@ -174,7 +174,7 @@ pub(crate) fn address(data: &[u8]) {
 pub(crate) fn registry(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     // No file of the machine is read.
-    if text.contains("file") {
+    if text.replace("recording_file", "").contains("file") {
         return;
     }
     let options = LoadOptions {

@@ -5,6 +5,7 @@ use crate::harness::SOON;
 use crate::harness::name_server::{NameServer, Reply};
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, event};
+use hickory_resolver::proto::rr::RecordType;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -44,7 +45,8 @@ fn cve_2026_104973_and_105636_names_that_change_redirects_and_proxy_variables_le
     let server = NameServer::start(|name, before| {
         let address = |text: &str| vec![text.parse().unwrap()];
         match (name, before % 4) {
-            ("inner.example.com", _) | ("rebound.example.com", 1) => Reply::Addresses(0, address("127.0.0.2")),
+            ("rebound.example.com", 1) => Reply::Addresses(0, address("127.0.0.2")),
+            ("inner.example.com", _) => Reply::Only(RecordType::A, 0, address("127.0.0.2")),
             ("rebound.example.com", 2) => Reply::Addresses(0, vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]),
             ("rebound.example.com", 3) => Reply::Alias(0, "inner.example.com.", Vec::new()),
             ("missing.example.com", _) => Reply::NoSuchName,

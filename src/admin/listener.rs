@@ -62,6 +62,8 @@ impl Limited {
         }
         let (open, displaced) = oneshot::channel();
         self.open.push_back(open);
+        // Those accepted before have their turn, and those displaced their end, before the next one.
+        tokio::task::yield_now().await;
         Ok((Connection { stream, silent: Box::pin(tokio::time::sleep(self.silence)), silence: self.silence, displaced }, peer))
     }
 }

@@ -91,11 +91,12 @@ const DENIED_V4: [Ipv4Net; 18] = [
     v4(240, 0, 0, 0, 4),
 ];
 
-/// Link-local with the metadata services of most clouds, and Azure's, which is in no registry.
-const NEVER_V4: [Ipv4Net; 2] = [v4(169, 254, 0, 0, 16), v4(168, 63, 129, 16, 32)];
+/// Link-local with the metadata services of most clouds; Azure's, Alibaba's and the older one of Oracle, which lie elsewhere.
+const NEVER_V4: [Ipv4Net; 4] = [v4(169, 254, 0, 0, 16), v4(168, 63, 129, 16, 32), v4(100, 100, 100, 200, 32), v4(192, 0, 0, 192, 32)];
 
-/// Link-local, and the metadata service of AWS.
-const NEVER_V6: [Ipv6Net; 2] = [v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128)];
+/// Link-local, and the metadata services of AWS and Google.
+const NEVER_V6: [Ipv6Net; 3] =
+    [v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128)];
 
 /// Global unicast: the only IPv6 that is dialled without being allowed.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
@@ -115,6 +116,8 @@ const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 const NAT64_LOCAL: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 /// 6to4 (RFC 3056): the IPv4 is in bits 16–47.
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
+/// IPv4-translated addresses (RFC 2765): the IPv4 is in the last 32 bits.
+const TRANSLATED: Ipv6Net = v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96);
 /// IPv4-compatible addresses, long deprecated: the IPv4 is in the last 32 bits.
 const COMPATIBLE: Ipv6Net = v6([0, 0, 0, 0, 0, 0, 0, 0], 96);
 
@@ -235,16 +238,18 @@ fn never_v4(address: &Ipv4Addr) -> bool {
 }
 
 /// The IPv4 addresses that a gateway on the way could translate `address` to.
-fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let o = address.octets();
-    if NAT64.contains(&address) || COMPATIBLE.contains(&address) {
-        [Some(last_four(address)), None]
+    let at = |bytes: [usize; 4]| Some(Ipv4Addr::from(bytes.map(|at| o[at])));
+    if NAT64.contains(&address) || COMPATIBLE.contains(&address) || TRANSLATED.contains(&address) {
+        [at([12, 13, 14, 15]), None, None, None]
     } else if NAT64_LOCAL.contains(&address) {
-        [Some(last_four(address)), Some(Ipv4Addr::new(o[6], o[7], o[9], o[10]))]
+        // By the prefix lengths of RFC 6052: /96, /48, /56, /64. Byte 8 is left out.
+        [at([12, 13, 14, 15]), at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12])]
     } else if SIX_TO_FOUR.contains(&address) {
-        [Some(Ipv4Addr::new(o[2], o[3], o[4], o[5])), None]
+        [at([2, 3, 4, 5]), None, None, None]
     } else {
-        [None, None]
+        [None; 4]
     }
 }
 
@@ -339,7 +344,7 @@ mod tests {
             ("http://012.1/", ADDRESS),
             ("http://172.16.9.9/", ADDRESS),
             ("http://192.168.1.1/", ADDRESS),
-            ("http://100.100.100.200/", ADDRESS),
+            ("http://100.100.100.200/", METADATA),
             ("http://255.255.255.255/", ADDRESS),
             ("http://169.254.169.254/latest/meta-data/", METADATA),
             ("http://2852039166/", METADATA),
@@ -550,8 +555,15 @@ mod tests {
             ("::169.254.169.254", METADATA),
             ("64:ff9b::a9fe:a9fe", METADATA),
             ("64:ff9b:1::a9fe:a9fe", METADATA),
+            ("64:ff9b:1:a9fe:a9:fe00::", METADATA),
+            ("64:ff9b:1:a9:fe:a9fe::", METADATA),
+            ("64:ff9b:1:0:a9:fea9:fe00:0", METADATA),
+            ("::ffff:0:169.254.169.254", METADATA),
             ("2002:a9fe:a9fe::1", METADATA),
             ("168.63.129.16", METADATA),
+            ("100.100.100.200", METADATA),
+            ("192.0.0.192", METADATA),
+            ("fd20:ce::254", METADATA),
             ("fe80::1", METADATA),
             ("fd00:ec2::254", METADATA),
             ("0.0.0.0", ADDRESS),

@@ -23,7 +23,7 @@ use tokio::task::coop::unconstrained;
 /// Bytes of an answer's body that are read, their framing included; whatever is longer costs its connection.
 pub(super) const MAX_BODY: u64 = 16 * 1024;
 
-/// An incomplete head of this many bytes is refused.
+/// An incomplete head of this many bytes is refused, and so are interim answers of more than that together.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Bytes read at once to begin with: answers to callbacks have a few hundred.
@@ -120,7 +120,7 @@ impl Connection {
         } else {
             apart = body;
         }
-        let (mut written, mut heard, mut worth) = (0, false, false);
+        let (mut written, mut heard, mut worth, mut interim) = (0, false, false, 0);
         // Until the answer says otherwise; a dropped future drops the connection with it.
         self.keep = false;
         poll_fn(|cx| {
@@ -136,6 +136,10 @@ impl Connection {
                     }
                     Parsed::Interim(length) => {
                         self.forget(length);
+                        interim += length;
+                        if interim > MAX_HEAD {
+                            return Poll::Ready(Err(Broken { heard }));
+                        }
                         continue;
                     }
                     Parsed::Partial if self.filled >= MAX_HEAD => return Poll::Ready(Err(Broken { heard })),

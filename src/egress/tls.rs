@@ -13,6 +13,9 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+/// TLS sessions kept of one receiver that is shown a certificate.
+const SESSIONS: usize = 8;
+
 /// Makes connectors that trust the same roots.
 pub(super) struct Tls(ClientConfig);
 
@@ -48,7 +51,8 @@ impl Tls {
         if let Some(identity) = identity {
             config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified())));
             // A session that began with one certificate is not to be resumed with another.
-            config.resumption = Resumption::default();
+            // Those of one receiver: a connector serves one.
+            config.resumption = Resumption::in_memory_sessions(SESSIONS);
         }
         TlsConnector::from(Arc::new(config))
     }

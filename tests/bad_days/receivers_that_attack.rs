@@ -21,7 +21,7 @@ const ATTACKS: [(&str, Option<&str>); 15] = [
     ("drip-head", Some("timeout")),
     ("endless-headers", Some("protocol")),
     ("giant-header", Some("protocol")),
-    ("interim-flood", Some("timeout")),
+    ("interim-flood", Some("protocol")),
     ("bomb", None),
     ("short-length", None),
     ("long-body", None),

@@ -14,6 +14,8 @@ pub(crate) enum Reply {
     Addresses(u32, Vec<IpAddr>),
     /// The name is another one, which has these addresses.
     Alias(u32, &'static str, Vec<IpAddr>),
+    /// These addresses to those who ask for this family; to others nothing at all.
+    Only(RecordType, u32, Vec<IpAddr>),
     /// There is no such name.
     NoSuchName,
     /// The server cannot tell.
@@ -93,9 +95,10 @@ fn answered(packet: &[u8], log: &Mutex<Vec<(String, RecordType)>>, reply: &dyn F
             answer.answers = vec![Record::from_rdata(query.name().clone(), ttl, RData::CNAME(CNAME(other.clone())))];
             answer.answers.extend(addresses(&other, ttl, all));
         }
+        Reply::Only(which, ttl, all) if which == family => answer.answers = addresses(query.name(), ttl, all),
         Reply::NoSuchName => answer.metadata.response_code = ResponseCode::NXDomain,
         Reply::Failure => answer.metadata.response_code = ResponseCode::ServFail,
-        Reply::Silence => return None,
+        Reply::Only(..) | Reply::Silence => return None,
     }
     answer.queries = vec![query];
     answer.to_vec().ok()
