@@ -20,7 +20,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Section {
     // Nothing to deliver: what is measured is the registry, not callbacks.
     let topic = "bench.empty";
     create_topic(&bench.broker.bootstrap, topic, PARTITIONS, &[]);
-    let url = |template| format!("http://127.0.0.1:9/callback/{template}");
+    let url = |template| format!("http://127.0.0.1:8009/callback/{template}");
     let text = registry(bindings, TEMPLATES, url);
     let (mut ready, mut reload, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.settings.rounds {
