@@ -60,18 +60,20 @@ chaos: kafka tools ## long runs of faults on a real Kafka, judged by the checker
 	  $(CARGO) test --locked --release --test integration -- --exact --nocapture \
 	  chaos::nothing_is_lost_and_only_what_a_fault_explains_is_repeated
 
-# libFuzzer needs coverage in what it runs; these are the flags that cargo-fuzz sets, but for the sanitizers, which need a nightly compiler.
+# With a target named, build scripts and macros go without the flags. libFuzzer needs coverage in what it runs; these are the flags that cargo-fuzz sets, but for the sanitizers, which need a nightly compiler.
 FUZZED       := decode retry_after headers offsets address registry
 FUZZ_SECONDS ?= 600
+FUZZ_HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_FLAGS   := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
   -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
 
 fuzz: ## coverage-guided fuzzing of what others write, FUZZ_SECONDS for each of FUZZED; what is found goes into fuzz/corpus
-	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path fuzz/Cargo.toml --target-dir $(CACHE)/fuzz
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path fuzz/Cargo.toml --target-dir $(CACHE)/fuzz \
+	  --target $(FUZZ_HOST)
 	@for target in $(FUZZED); do \
 	  mkdir -p $(CACHE)/fuzz-corpus/$$target; \
 	  echo "== $$target, $(FUZZ_SECONDS) s"; \
-	  $(CACHE)/fuzz/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	  $(CACHE)/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -verbosity=0 -artifact_prefix=$(CACHE)/fuzz-corpus/$$target. $(CACHE)/fuzz-corpus/$$target fuzz/corpus/$$target; \
 	done
 
