@@ -1,10 +1,11 @@
-//! What the groups have committed, looked at several times a second from outside: which commits were accepted, and when at the latest.
+//! What the groups have committed, looked at several times a second from outside: of which records accepted commits spoke, and since when.
 
-use super::{Millis, now};
+use super::{Millis, now, spoken};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,10 +18,6 @@ pub(crate) const COMMIT_LAG: Millis = 1_000;
 /// A commit that was not there when one looked before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// When the look before it was asked for: it was accepted later.
-    after: Millis,
-    /// What ended [`COMMIT_LAG`] before this is in it. A commit that hung while the broker was away was made up before.
-    made: Millis,
     /// When it was seen: it was accepted earlier.
     pub(crate) seen: Millis,
     pub(crate) offset: i64,
@@ -28,31 +25,64 @@ pub(crate) struct Change {
     pub(crate) metadata: usize,
 }
 
-impl Change {
-    /// Seen after the look asked for at `after`; `previous` is the change before it, `blind` the last time when looks had no answer for long.
-    /// A replica has one commit under way at a time, so the one that hung was made up when the previous one had been accepted, no earlier.
-    fn new(previous: Option<&Self>, after: Millis, seen: Millis, blind: Option<Millis>, offset: i64, metadata: usize) -> Self {
-        let hung = blind.is_some_and(|ended| previous.is_none_or(|previous| ended > previous.seen));
-        let made = if hung { previous.map_or(Millis::MIN, |previous| previous.after) } else { after };
-        Self { after, made, seen, offset, metadata }
-    }
-}
-
 /// A partition.
 pub(crate) type Place = (String, i32);
 
-/// All changes of each partition, in order.
+/// What was seen of one partition.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Commits(pub(crate) HashMap<Place, Vec<Change>>);
+struct OfPlace {
+    changes: Vec<Change>,
+    /// When a commit was first seen that speaks of each offset.
+    spoken: HashMap<i64, Millis>,
+    /// The last commit: its offset, what it names finished above that.
+    offset: i64,
+    finished: Vec<Range<i64>>,
+}
+
+impl OfPlace {
+    /// Takes note of a commit. The error: it speaks of less than the one before.
+    fn note(&mut self, seen: Millis, offset: i64, metadata: &str) -> Result<(), String> {
+        let finished = spoken::finished(offset, metadata).ok_or_else(|| format!("the metadata of {offset} is no map: {metadata}"))?;
+        let speaks = |of: i64| of < offset || finished.iter().any(|range| range.contains(&of));
+        let before = self.finished.iter().cloned().flatten();
+        let forgotten: Vec<i64> = before.filter(|of| !speaks(*of)).collect();
+        for of in (self.offset..offset).chain(finished.iter().cloned().flatten()) {
+            self.spoken.entry(of).or_insert(seen);
+        }
+        self.changes.push(Change { seen, offset, metadata: metadata.len() });
+        (self.offset, self.finished) = (offset, finished);
+        match forgotten[..] {
+            [] => Ok(()),
+            [first, ..] => {
+                Err(format!("the commit of {offset}, seen at {seen}, speaks of {} less than before: {first}, …", forgotten.len()))
+            }
+        }
+    }
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Commits {
+    places: HashMap<Place, OfPlace>,
+    /// Commits that may not be.
+    pub(crate) wrong: Vec<String>,
+}
 
 impl Commits {
-    /// From when on it is certain that what ended at `ended`, at this place and offset, was committed; none: never in the time looked at.
-    pub(crate) fn covered(&self, place: &Place, offset: i64, ended: Millis) -> Option<Millis> {
-        let changes = self.0.get(place)?;
-        // Offsets and times ascend.
-        let passed = changes.partition_point(|c| c.offset <= offset).max(changes.partition_point(|c| c.seen < ended));
-        let later = changes.partition_point(|c| c.made < ended + COMMIT_LAG);
-        changes.get(passed.min(later)).map(|c| c.seen)
+    /// When a commit was first seen that spoke of this record; none: never in the time looked at.
+    pub(crate) fn spoken(&self, place: &Place, offset: i64) -> Option<Millis> {
+        self.places.get(place)?.spoken.get(&offset).copied()
+    }
+
+    /// All changes of each partition, in order.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (&Place, &[Change])> {
+        self.places.iter().map(|(place, of_place)| (place, &of_place.changes[..]))
+    }
+
+    fn note(&mut self, seen: Millis, place: &Place, offset: i64, metadata: &str) {
+        if let Err(why) = self.places.entry(place.clone()).or_default().note(seen, offset, metadata) {
+            self.wrong.push(format!("{place:?}: {why}"));
+        }
     }
 }
 
@@ -81,7 +111,9 @@ impl Watch {
         self.over.store(true, Ordering::Relaxed);
         let mut all = Commits::default();
         for thread in self.threads {
-            all.0.extend(thread.join().unwrap().0);
+            let Commits { places, wrong } = thread.join().unwrap();
+            all.places.extend(places);
+            all.wrong.extend(wrong);
         }
         all
     }
@@ -100,19 +132,13 @@ fn look(bootstrap: &str, group: &str, topics: &[String], partitions: i32, over: 
     for topic in topics {
         asked_for.add_partition_range(topic, 0, partitions - 1);
     }
-    let mut commits: HashMap<Place, Vec<Change>> = HashMap::new();
+    let mut commits = Commits::default();
     let mut known: HashMap<Place, (i64, String)> = HashMap::new();
-    let mut before = now();
-    let mut blind = None;
     loop {
         let last = over.load(Ordering::Relaxed);
-        let asked = now();
         // A broker that is away answers nothing: then nothing is committed either.
         if let Ok(answer) = consumer.committed_offsets(asked_for.clone(), Duration::from_secs(1)) {
             let seen = now();
-            if asked - before > COMMIT_LAG || seen - asked > COMMIT_LAG {
-                blind = Some(seen);
-            }
             for one in answer.elements() {
                 let Offset::Offset(offset) = one.offset() else { continue };
                 let place = (one.topic().to_string(), one.partition());
@@ -120,30 +146,31 @@ fn look(bootstrap: &str, group: &str, topics: &[String], partitions: i32, over: 
                 if one.error().is_err() || is_known {
                     continue;
                 }
-                let of_place = commits.entry(place.clone()).or_default();
-                of_place.push(Change::new(of_place.last(), before, seen, blind, offset, one.metadata().len()));
+                commits.note(seen, &place, offset, one.metadata());
                 known.insert(place, (offset, one.metadata().to_string()));
             }
-            before = asked;
         }
         if last {
-            return Commits(commits);
+            return commits;
         }
         std::thread::sleep(PAUSE);
     }
 }
 
 #[test]
-fn a_commit_that_hung_while_the_broker_was_away_does_not_speak_of_what_ended_meanwhile() {
+fn a_commit_speaks_of_what_it_passed_and_of_what_its_map_names_and_never_of_less() {
     let place: Place = ("source".to_owned(), 0);
-    let first = Change::new(None, 900, 1_000, None, 5, 40);
-    let hung = Change::new(Some(&first), 7_900, 8_000, Some(7_000), 5, 44);
-    let next = Change::new(Some(&hung), 8_000, 8_100, Some(7_000), 5, 48);
-    let last = Change::new(Some(&next), 9_900, 10_000, Some(7_000), 5, 52);
-    let commits = Commits(HashMap::from([(place.clone(), vec![first, hung, next, last])]));
-    let covered = |offset, ended| commits.covered(&place, offset, ended);
-    assert_eq!(covered(9, -200), Some(1_000), "it ended a second before");
-    assert_eq!(covered(9, 2_000), Some(8_100), "made up after the hung one had been accepted");
-    assert_eq!(covered(9, 8_000), Some(10_000));
-    assert_eq!(covered(3, 950), Some(1_000), "its offset is below what was committed");
+    let mut commits = Commits::default();
+    commits.note(1_000, &place, 10, "1:8bKs7goBlqCr_vliCwgQEwIAAYcA");
+    let spoken = [9, 10, 11, 12, 13, 19, 20].map(|offset| commits.spoken(&place, offset).is_some());
+    assert_eq!(spoken, [true, false, true, false, true, true, false]);
+    commits.note(2_000, &place, 20, "");
+    assert_eq!((commits.spoken(&place, 19), commits.spoken(&place, 12)), (Some(1_000), Some(2_000)));
+    assert_eq!(commits.wrong, Vec::<String>::new());
+
+    let mut commits = Commits::default();
+    commits.note(1_000, &place, 10, "1:8bKs7goBlqCr_vliCwgQEwIAAYcA");
+    commits.note(2_000, &place, 11, "");
+    let [wrong] = &commits.wrong[..] else { panic!("{:?}", commits.wrong) };
+    assert!(wrong.contains("8 less than before: 11"), "{wrong}");
 }

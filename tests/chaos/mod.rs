@@ -21,6 +21,7 @@ mod load;
 mod rolling_restart;
 mod run;
 mod sites;
+mod spoken;
 mod story;
 mod takeover;
 

@@ -43,18 +43,19 @@ pub(crate) struct Outcome {
     launches: usize,
     kills: usize,
     lost_partitions: usize,
+    soon_committed: usize,
     load: Duration,
     quiet: Duration,
 }
 
-pub(crate) const HEAD: &str = "  seed brokers faults launches kills lost | produced unknown delivered dead requests | repeats allowed ambiguous forks | load quiet violations";
+pub(crate) const HEAD: &str = "  seed brokers faults launches kills lost | produced unknown delivered dead requests | repeats allowed ambiguous forks | committed load quiet violations";
 
 impl Outcome {
     /// For the table.
     pub(crate) fn line(&self) -> String {
         let (terms, figures) = (&self.terms, &self.report.figures);
         format!(
-            "{:>6} {:>7} {:>6} {:>8} {:>5} {:>4} | {:>8} {:>7} {:>9} {:>4} {:>8} | {:>7} {:>7} {:>9} {:>5} | {:>3}s {:>4}s {:>10}",
+            "{:>6} {:>7} {:>6} {:>8} {:>5} {:>4} | {:>8} {:>7} {:>9} {:>4} {:>8} | {:>7} {:>7} {:>9} {:>5} | {:>8}% {:>3}s {:>4}s {:>10}",
             terms.seed,
             terms.brokers,
             terms.faults,
@@ -70,6 +71,7 @@ impl Outcome {
             figures.allowed,
             figures.ambiguous,
             figures.forks,
+            self.soon_committed,
             self.load.as_secs(),
             self.quiet.as_secs(),
             self.report.violations.len(),
@@ -224,6 +226,7 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
         launches: story.lives.len(),
         kills: story.lives.iter().filter(|l| matches!(l.ended, Some((_, End::Killed)))).count(),
         lost_partitions: story.lives.iter().map(|l| l.lost.len()).sum(),
+        soon_committed: story.soon_committed(),
         load: loaded,
         quiet,
     }

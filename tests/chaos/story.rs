@@ -3,7 +3,7 @@
 //! What may be done again after a fault is told by name: the requests and requeues of which no accepted commit can have spoken when it
 //! happened. So a repeat of anything else is one without an excuse, also right after a crash.
 
-use super::commits::{Commits, Place};
+use super::commits::{COMMIT_LAG, Commits, Place};
 use super::faults::Happened;
 use super::fleet::{End, Life};
 use super::load::{Fate, Sent};
@@ -133,9 +133,16 @@ impl Story {
         Some(((self.source.clone(), *partition), *offset))
     }
 
-    /// From when on an accepted commit surely spoke of what began at `began` and ended at `ended`.
-    fn covered(&self, event: usize, began: Millis, ended: Millis) -> Millis {
-        self.read_from(event, began).and_then(|(place, offset)| self.commits.covered(&place, offset, ended)).unwrap_or(Millis::MAX)
+    /// From when on an accepted commit surely spoke of what began at `began`.
+    fn covered(&self, event: usize, began: Millis) -> Millis {
+        self.read_from(event, began).and_then(|(place, offset)| self.commits.spoken(&place, offset)).unwrap_or(Millis::MAX)
+    }
+
+    /// Of what ended well, how much was spoken of by a commit within [`COMMIT_LAG`] and a look, in per cent.
+    pub(crate) fn soon_committed(&self) -> usize {
+        let ended = self.seen.iter().filter(|s| s.is_success());
+        let lags: Vec<Millis> = ended.filter_map(|s| Some(self.covered(s.event?, s.arrived).saturating_sub(s.ended))).collect();
+        lags.iter().filter(|lag| **lag <= COMMIT_LAG + SLACK).count() * 100 / lags.len().max(1)
     }
 
     /// The checker's history.
@@ -152,6 +159,7 @@ impl Story {
         self.record_facts(&mut history);
         self.exposures(&mut history);
         self.commit_facts(&mut history);
+        self.commits.wrong.iter().for_each(|why| history.add(Fact::Wrong(why.clone())));
         for fault in &self.faults {
             history.add(Fact::Disturbance(Disturbance { from_ms: fault.from, to_ms: fault.to, own_outage: false }));
         }
@@ -302,9 +310,9 @@ impl Story {
                 let by = self.read_from(event, seen.arrived).and_then(|(place, _)| taken_over.get(&place));
                 let others = |(when, who): &(Millis, u32)| *who != replica && (at - SESSION - HEARING..=at).contains(when);
                 let first = by.and_then(|all| all.iter().find(|one| others(one)));
-                first.is_some_and(|(when, _)| seen.arrived < *when && self.covered(event, seen.arrived, seen.ended) > *when)
+                first.is_some_and(|(when, _)| seen.arrived < *when && self.covered(event, seen.arrived) > *when)
             };
-            if seen.ended >= since || self.covered(event, seen.arrived, seen.ended) > since || cause == Cause::PartitionsLost && moved() {
+            if seen.ended >= since || self.covered(event, seen.arrived) > since || cause == Cause::PartitionsLost && moved() {
                 only.insert(id(event));
                 from = from.min(seen.arrived);
             }
@@ -319,7 +327,7 @@ impl Story {
         let in_time = |a: &Appended| a.asked <= at && (cause != Cause::Crash || a.at <= at + SLACK);
         let theirs = |a: &&Appended| in_time(a) && (a.by.is_empty() || a.by.contains(&replica));
         for appended in self.appended.values().flatten().filter(theirs) {
-            if appended.at > since || self.covered(appended.event, appended.at, appended.at) > since {
+            if appended.at > since || self.covered(appended.event, appended.at) > since {
                 only.insert(id(appended.event));
                 from = from.min(appended.at);
             }
@@ -329,7 +337,7 @@ impl Story {
 
     fn commit_facts(&self, history: &mut History) {
         let finished = self.finished();
-        for (place, changes) in &self.commits.0 {
+        for (place, changes) in self.commits.changes() {
             let group = if place.0 == self.source { &self.groups.0 } else { &self.groups.1 };
             let of_place = finished.get(place);
             for change in changes {
@@ -428,7 +436,7 @@ mod tests {
             seen,
             tiers: vec![("tier".into(), appended)],
             letters,
-            commits: Commits(HashMap::new()),
+            commits: Commits::default(),
             lives: vec![life(2, vec![], vec![]), life(3, vec![(2_000, 11_000)], vec![10_990])],
             faults: vec![],
             ends: vec![],

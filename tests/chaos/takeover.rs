@@ -1,6 +1,6 @@
 //! SIGKILL at full speed: another replica goes on within 15 s, and what comes twice was in flight or had completed since the last commit.
 
-use super::commits::Watch;
+use super::commits::{COMMIT_LAG, Watch};
 use super::fleet::Fleet;
 use super::load::{Fate, Load, Plan};
 use super::run::{Stage, is_finished, read_topics, standing};
@@ -65,15 +65,18 @@ fn after_a_sigkill_at_full_speed_another_replica_continues_within_fifteen_second
     }
     let slowest = taken_over.values().max().copied().unwrap();
 
-    // What no accepted commit can have spoken of when it was killed.
-    let exposed: Vec<usize> = dead
+    // What no accepted commit had spoken of when it was killed.
+    let exposed: Vec<(Millis, usize)> = dead
         .iter()
         .filter_map(|s| {
             let event = s.event?;
             let (place, offset) = &places[&event];
-            (s.ended >= killed || commits.covered(place, *offset, s.ended).is_none_or(|at| at > killed)).then_some(event)
+            (s.ended >= killed || commits.spoken(place, *offset).is_none_or(|at| at > killed)).then_some((s.ended, event))
         })
         .collect();
+    let first = exposed.iter().map(|(ended, _)| *ended).min().unwrap_or(killed);
+    assert!(killed - first <= COMMIT_LAG, "not committed {} ms after it had ended", killed - first);
+    let exposed: Vec<usize> = exposed.into_iter().map(|(_, event)| event).collect();
     let in_flight = dead.iter().filter(|s| s.ended >= killed - 20).count();
     let mut requests: HashMap<usize, usize> = HashMap::new();
     log.iter().for_each(|s| *requests.entry(s.event.unwrap()).or_default() += 1);
