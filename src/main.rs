@@ -1,4 +1,4 @@
-//! The program: everything is in the library, but for the one setting that must be made before there is a second thread.
+//! The program: everything is in the library, but for the settings that must be made before there is a second thread.
 
 /// Pools of memory that the C library's allocator may have. It would have eight a CPU, and each keeps what its threads have freed: with a deep
 /// backlog a quarter of the resident memory. Few threads here allocate much at once.
@@ -14,5 +14,16 @@ fn main() -> std::process::ExitCode {
             libc::mallopt(libc::M_ARENA_MAX, POOLS);
         }
     }
+    leave_no_core();
     callbackd::cli::main()
+}
+
+/// A crash writes no file with what was in memory: signing keys are.
+fn leave_no_core() {
+    let nothing = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    #[expect(unsafe_code, reason = "limits are set through the C library alone")]
+    // SAFETY: it reads one struct, which lives that long. Lowering a limit is always allowed.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const nothing);
+    }
 }

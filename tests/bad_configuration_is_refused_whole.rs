@@ -83,6 +83,7 @@ topic_prefix = "callbackd"
 "group.id" = "another"
 [registry]
 file = "registry.toml"
+topic = true
 [delivery]
 max_in_flight = 0
 delay_tiers = ["5s", "5 parsecs"]
@@ -90,13 +91,19 @@ shade = "green"
 drain_timeout = "-1s"
 [egress]
 allow_networks = ["10.0.0.0/33"]
+ca_file = "broken.pem"
 [metrics]
 listen = "everywhere"
 [log]
 format = "xml"
 "#;
-    let (code, output) = check(&dir("all"), config, GOOD_REGISTRY);
+    let dir = dir("all");
+    std::fs::write(dir.join("broken.pem"), "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n").unwrap();
+    let (code, output) = check(&dir, config, GOOD_REGISTRY);
     assert_eq!(code, Some(78), "{output}");
+    // The same before anything is waited for or joined.
+    let run = command(&["run", "--config", &dir.join("callbackd.toml").to_string_lossy()]);
+    assert_eq!(run.status.code(), Some(78), "{}", both(&run));
     assert_reported(
         &output,
         "callbackd.toml",
@@ -112,6 +119,8 @@ format = "xml"
             ("shade", "shade"),
             ("drain_timeout", "drain_timeout"),
             ("allow_networks", "allow_networks"),
+            ("broken.pem", "ca_file"),
+            ("topic = true", "registry.topic"),
             ("everywhere", "listen"),
             ("xml", "format"),
         ],

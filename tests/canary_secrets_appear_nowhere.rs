@@ -6,12 +6,15 @@ use crate::harness::scene::{Scene, both, command, event, simple_registry};
 use crate::harness::{SOON, await_true, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::os::unix::process::ExitStatusExt as _;
 
 const KEY: &str = "canaryKEY7h3Kq0Zx9Wv2Lm5";
 const SECRET: &str = "canarySECRET8d1Rt6Yp4Nb3Jc";
 const HEADER: &str = "canaryHEADER5f9Gs2Ue7Qa1";
 const QUERY: &str = "canaryQUERY3k8Vd6Xo2Iz9";
 const PASSWORD: &str = "canaryPASSWORD1j7Bh4Mw0Ey";
+
+const CLIENT_CERTIFICATE: &str = r#"client_certificate = { certificate = { file = "client.pem" }, key = { file = "client.key" } }"#;
 
 /// The forms in which a canary may escape.
 fn forms(canary: &str) -> Vec<String> {
@@ -39,7 +42,6 @@ fn shown(record: &Read) -> String {
 
 #[test]
 fn canaries_reach_the_receiver_and_nobody_else() {
-    let all = [KEY, SECRET, HEADER, QUERY, PASSWORD];
     let receiver = Receiver::start(|request, _| match request.path.split('?').next().unwrap() {
         "/ok" => Answer::Status(200),
         "/hang" => Answer::Hang,
@@ -49,6 +51,13 @@ fn canaries_reach_the_receiver_and_nobody_else() {
     });
     let mut scene = Scene::new("canary", 1);
     scene.log_level = "trace";
+    let identity = rcgen::generate_simple_self_signed(vec!["callbackd.example".to_owned()]).unwrap();
+    let private_key = identity.signing_key.serialize_pem();
+    std::fs::write(scene.dir.join("client.pem"), identity.cert.pem()).unwrap();
+    std::fs::write(scene.dir.join("client.key"), &private_key).unwrap();
+    // A line of it: what a message would show.
+    let private_key = private_key.lines().nth(1).unwrap();
+    let all = [KEY, SECRET, HEADER, QUERY, PASSWORD, private_key];
     for (file, text) in [("key", KEY), ("secret", SECRET), ("header", HEADER), ("password", PASSWORD)] {
         std::fs::write(scene.dir.join(file), format!("{text}\n")).unwrap();
     }
@@ -67,8 +76,9 @@ fn canaries_reach_the_receiver_and_nobody_else() {
     let mut registry = String::from("[[recording_templates]]\nname = \"rec\"\nformats = [\"mp4\"]\n");
     for (domain, url) in &targets {
         let name = domain.replace('.', "-");
+        let identity = if url.starts_with("https") { CLIENT_CERTIFICATE } else { "" };
         registry.push_str(&format!(
-            "[[callback_templates]]\nname = {name:?}\nurls = {{ recording_file = \"{url}?token={QUERY}\" }}\nkeys = [{{ id = \"a\", file = \"key\", secret = {{ file = \"secret\" }} }}]\nheaders = {{ \"x-api-key\" = {{ file = \"header\" }} }}\nretry = {{ delays = [\"300ms\"], attempts = 2 }}\ntimeout = \"500ms\"\nconnect_timeout = \"500ms\"\n[[domains]]\nname = {domain:?}\n[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {name:?}\n"
+            "[[callback_templates]]\nname = {name:?}\nurls = {{ recording_file = \"{url}?token={QUERY}\" }}\nkeys = [{{ id = \"a\", file = \"key\", secret = {{ file = \"secret\" }} }}]\nheaders = {{ \"x-api-key\" = {{ file = \"header\" }} }}\nretry = {{ delays = [\"300ms\"], attempts = 2 }}\ntimeout = \"500ms\"\nconnect_timeout = \"500ms\"\n{identity}\n[[domains]]\nname = {domain:?}\n[[bindings]]\ndomain = {domain:?}\nrecording_template = \"rec\"\ncallback_template = {name:?}\n"
         ));
     }
     scene.registry = registry;
@@ -107,6 +117,20 @@ fn canaries_reach_the_receiver_and_nobody_else() {
     let log = daemon.log();
     assert!(log.len() > 1000, "there is a log to look at");
     assert_clean("the log", &log, &all);
+}
+
+#[test]
+fn a_crash_leaves_no_memory_behind() {
+    let mut scene = Scene::new("canary-crash", 1);
+    scene.limits = "ulimit -c unlimited".to_owned();
+    scene.registry =
+        simple_registry(&["shop.example"], "https://shop.example/cb", &format!("keys = [{{ id = \"a\", value = \"{KEY}\" }}]"));
+    let other =
+        std::process::Command::new("sh").args(["-c", "ulimit -c unlimited; kill -ABRT $$"]).current_dir(&scene.dir).status().unwrap();
+    assert!(other.core_dumped(), "this machine writes no memory of a process that crashes, so nothing is shown here: {other}");
+    let mut daemon = scene.start();
+    daemon.signal("ABRT");
+    assert_eq!((daemon.wait_exit(SOON), daemon.dumped_core()), (128 + 6, false));
 }
 
 #[test]

@@ -4,6 +4,10 @@ use crate::harness::kafka::New;
 use crate::harness::receiver::Receiver;
 use crate::harness::scene::{Scene, event, simple_registry};
 use crate::harness::{SOON, await_true};
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
 
 /// Value, reason, and a word that the detail must hold.
 fn malformed() -> Vec<(Option<Vec<u8>>, &'static str, &'static str)> {
@@ -95,6 +99,40 @@ fn every_malformed_record_is_dead_lettered_intact_and_the_line_goes_on() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     daemon.stop();
+}
+
+/// A producer's library may write header names in any bytes, and as many headers as fit.
+#[test]
+fn header_names_that_are_no_text_and_headers_by_the_thousand_neither_stop_nor_fill_anything() {
+    let receiver = Receiver::agreeable();
+    let mut scene = Scene::new("headers", 1);
+    scene.log_level = "info";
+    scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "");
+    let mut daemon = scene.start();
+    let produce = |number: usize, headers: Vec<&[u8]>| {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-P", "-b", &scene.bootstrap, "-t", scene.source(), "-D", "\u{1}"]);
+        kcat.args(headers.into_iter().flat_map(|header| [OsStr::new("-H"), OsStr::from_bytes(header)]));
+        let mut kcat = kcat.stdin(Stdio::piped()).spawn().expect("kcat is there");
+        kcat.stdin.take().unwrap().write_all(event("shop.example", number).as_bytes()).unwrap();
+        assert!(kcat.wait().unwrap().success());
+    };
+    produce(0, vec![b"callbackd-id=first", b"\xff=1", b"ok=2"]);
+    let mut many = vec![&b"callbackd-id=second"[..]];
+    many.extend(vec![&b"caf\xe9=x"[..]; 500]);
+    produce(1, many);
+    let mut many = vec![&b"x=y"[..]; 3_000];
+    many.push(b"callbackd-id=third");
+    produce(2, many);
+    scene.produce(&[event("shop.example", 3)]);
+    receiver.wait_for(4, SOON);
+    scene.wait_committed_to_the_end();
+    let ids: Vec<String> = receiver.requests().iter().map(|request| request.id().to_owned()).collect();
+    assert_eq!(ids[..3], ["first", "second", "third"]);
+    daemon.stop();
+    let log = daemon.log();
+    assert!(!log.contains("panicked"), "what is caught is not printed");
+    assert_eq!(log.lines().filter(|line| line.contains("headers were left out")).count(), 1, "once a minute");
 }
 
 #[test]

@@ -14,24 +14,23 @@ mod descriptors;
 mod monitor;
 mod readiness;
 mod reload;
+mod supervision;
 pub mod test_callback;
+mod waiting;
 mod wiring;
 
 pub use clock::wall_clock;
 pub use wiring::{client_settings, load_options, topic_settings};
 
-use crate::config::{self, RegistrySource, Settings};
+use crate::config::{self, Settings};
 use crate::delivery::engine::{self, Drained};
 use crate::delivery::handover::{ToEngine, ToIntake};
-use crate::delivery::intake::{self, Ended as IntakeEnded, Positions};
-use crate::delivery::ports::Clock as _;
+use crate::delivery::intake::{self, Positions};
 use crate::domain::class::Class;
 use crate::egress;
-use crate::kafka::client::ClientSettings;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::outbox::{Observers, Outbox};
-use crate::kafka::topics::{self, Finding, Severity};
-use crate::kafka::wait::{WaitError, wait_for_broker};
+use crate::kafka::topics::Finding;
 use crate::metrics::{Health, Metrics};
 use crate::registry::Store;
 use anyhow::Context as _;
@@ -39,14 +38,12 @@ use clock::SystemClock;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
+use supervision::{Report, spawn, supervise};
 use tokio::sync::{mpsc as channel, watch};
 use tracing::{error, info, warn};
+use waiting::{await_broker, await_topics};
 
-/// How long intake threads may take to commit and leave their groups once the drain deadline has passed, or the engine has ended; then the
-/// process ends without them. A broker that is away answers no commit, and the engine lasts as long as the last of them.
-const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the outbox may take to hear of what it has sent.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -82,31 +79,17 @@ pub enum RunError {
     Failed(#[from] anyhow::Error),
 }
 
-/// What the daemon's threads report to the one that supervises them.
-enum Report {
-    Intake(Class, IntakeEnded),
-    Engine(Drained),
-    Fatal(String),
-    Panicked(&'static str),
-}
-
 /// Runs the daemon until `stop` says drain and the drain is over. Blocks the calling thread.
 ///
 /// # Errors
 /// See [`RunError`]. After a fatal error the daemon's threads are still there: the process must end.
 pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) -> Result<Drained, RunError> {
-    let registry_file = match &settings.registry.source {
-        RegistrySource::File(path) => path.clone(),
-        RegistrySource::Topic => {
-            return Err(anyhow::anyhow!("registry.topic: the registry topic is not supported yet; name a file with registry.file").into());
-        }
-    };
     // As text, not as a quoted one: at a terminal it is to be read.
     info!(settings = %config::effective(settings), "effective settings");
     if !options.embedded {
         descriptors::tell_if_low(settings.delivery.max_in_flight);
     }
-    let (store, warnings) = Store::open(&registry_file, load_options(settings)).map_err(RunError::Registry)?;
+    let (store, warnings) = Store::open(&settings.registry.file, load_options(settings)).map_err(RunError::Registry)?;
     for warning in warnings {
         warn!("{warning}");
     }
@@ -220,71 +203,6 @@ fn serve(
     Ok(drained)
 }
 
-/// Waits for the broker; false when told to stop meanwhile.
-fn await_broker(client: &ClientSettings, health: &Arc<Health>, stop: &watch::Receiver<Stop>) -> anyhow::Result<bool> {
-    let heartbeat = health.heartbeat("start");
-    let waited = wait_for_broker(
-        client,
-        &mut |failure| {
-            health.set_broker_reachable(false);
-            health.set_broker_trouble(&failure.cause);
-            warn!(brokers = %client.brokers.join(","), cause = %failure.cause, tries = failure.count, "waiting for the broker");
-        },
-        &|| {
-            heartbeat.beat();
-            *stop.borrow() == Stop::No
-        },
-    );
-    match waited {
-        Ok(()) => {
-            health.set_broker_reachable(true);
-            Ok(true)
-        }
-        Err(WaitError::Stopped) => Ok(false),
-        Err(error @ WaitError::Client(_)) => Err(error.into()),
-    }
-}
-
-/// So often the topics are looked at before a start is given up: right after `topics create` not every broker has heard of them.
-const LOOKS: usize = 3;
-
-/// Checks the topics; waits while the cluster does not answer. `None` when told to stop meanwhile.
-fn await_topics(
-    settings: &Settings,
-    options: &Options,
-    client: &ClientSettings,
-    store: &Store,
-    health: &Arc<Health>,
-    stop: &watch::Receiver<Stop>,
-) -> Result<Option<topics::CheckReport>, RunError> {
-    let wanted = topic_settings(settings, options, client, &store.snapshot());
-    let mut refused = 0;
-    // No heartbeat: one question may take longer than a loop may be silent, and there is no loop yet that could be stuck.
-    loop {
-        if *stop.borrow() != Stop::No {
-            return Ok(None);
-        }
-        match topics::check(&wanted) {
-            Ok(report) if report.worst() == Some(Severity::Refuse) => {
-                refused += 1;
-                if refused == LOOKS {
-                    return Err(RunError::Topics(report.findings));
-                }
-                thread::sleep(Duration::from_secs(1));
-            }
-            Ok(report) => {
-                monitor::tell(&report, health);
-                return Ok(Some(report));
-            }
-            Err(error @ topics::TopicsError::Unanswered { .. }) => {
-                warn!(cause = %error, "the topics cannot be checked yet");
-                thread::sleep(Duration::from_secs(1));
-            }
-            Err(error) => return Err(anyhow::Error::from(error).context("the topics cannot be checked").into()),
-        }
-    }
-}
-
 /// What the engine's thread builds its parts from: a client of its own cannot leave the thread that made it.
 struct EngineSeed {
     egress: egress::Settings,
@@ -320,89 +238,5 @@ impl EngineSeed {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
         Ok(runtime.block_on(engine::run(parts, drain)))
-    }
-}
-
-/// Starts a thread whose end, or panic, is reported.
-fn spawn(
-    name: &str,
-    reports: channel::UnboundedSender<Report>,
-    what: &'static str,
-    body: impl FnOnce() -> Report + Send + 'static,
-) -> anyhow::Result<()> {
-    let run = move || {
-        let report = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or(Report::Panicked(what));
-        let _ = reports.send(report);
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(run).with_context(|| format!("cannot start the thread {name}"))?;
-    Ok(())
-}
-
-/// Waits for the end of all, passing SIGHUP on and watching the clock and the outbox.
-#[expect(clippy::too_many_arguments, reason = "it is called once, with everything that lives as long as the daemon")]
-async fn supervise(
-    reported: &mut channel::UnboundedReceiver<Report>,
-    clock: &SystemClock,
-    outbox: &Outbox,
-    metrics: &Metrics,
-    health: &Health,
-    mut stop: watch::Receiver<Stop>,
-    drain_timeout: Duration,
-    reload: &reload::Reload,
-) -> anyhow::Result<Drained> {
-    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let (mut drained, mut left) = (None, 0);
-    let mut acknowledged = 0;
-    let mut readiness = readiness::Readiness::new();
-    let mut limit: Option<tokio::time::Instant> = None;
-    let within = |time: Duration| tokio::time::Instant::now() + time;
-    loop {
-        tokio::select! {
-            report = reported.recv() => match report {
-                Some(Report::Engine(result)) => drained = Some(result),
-                Some(Report::Intake(_, IntakeEnded::Left)) => left += 1,
-                Some(Report::Intake(class, IntakeEnded::EngineGone)) => anyhow::bail!("the engine is gone, intake of class {class} has ended"),
-                Some(Report::Intake(class, IntakeEnded::Fatal(cause))) => anyhow::bail!("the consumer of class {class} failed for good: {cause}"),
-                Some(Report::Fatal(cause)) => anyhow::bail!("{cause}"),
-                Some(Report::Panicked(what)) => anyhow::bail!("{what} panicked"),
-                None => anyhow::bail!("all threads are gone"),
-            },
-            _ = hangup.recv() => reload.now(),
-            Ok(()) = stop.changed(), if limit.is_none() => if *stop.borrow() == Stop::Drain {
-                health.draining();
-                limit = Some(within(drain_timeout + LEAVE_LIMIT));
-            },
-            _ = second.tick() => {
-                let (sane, skew_ms) = clock.skew();
-                health.set_clock(sane, skew_ms);
-                #[expect(clippy::cast_precision_loss, reason = "a skew of 2^53 ms is beyond every calendar")]
-                metrics.set_clock_skew(skew_ms as f64 / 1000.0);
-                let (waiting, before) = (outbox.unacknowledged_records(), acknowledged);
-                acknowledged = outbox.acknowledged_records();
-                metrics.set_appends_waiting(waiting, waiting == 0 || acknowledged > before, clock.now());
-                if limit.is_none() {
-                    readiness.look(&health.readiness());
-                }
-            }
-            () = sleep_until(limit) => {
-                warn!("a consumer did not leave its group in time; ending without it");
-                return Ok(drained.unwrap_or_default());
-            }
-        }
-        if let Some(result) = drained {
-            if left == Class::ALL.len() {
-                return Ok(result);
-            }
-            let soon = within(LEAVE_LIMIT);
-            limit = Some(limit.map_or(soon, |at| at.min(soon)));
-        }
-    }
-}
-
-async fn sleep_until(limit: Option<tokio::time::Instant>) {
-    match limit {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -4,18 +4,21 @@
 //! does with mounted configuration and secrets) or written on another machine (network file systems).
 
 use super::clock::wall_clock;
-use crate::domain::registry::Registry;
+use crate::domain::registry::{Losses, Registry};
 use crate::metrics::{Health, Metrics};
 use crate::registry::{Act, ReloadOutcome, Store};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 /// Between looks.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between looks at when signing keys run out.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(60);
 
 /// A refused registry's problems that go to the log: a large file that is wrong throughout must not fill it.
 const TOLD: usize = 20;
@@ -35,6 +38,7 @@ pub(super) fn start(store: Store, metrics: Arc<Metrics>, health: Arc<Health>) ->
     let (sender, asked) = mpsc::channel();
     let heartbeat = health.heartbeat("registry");
     thread::Builder::new().name("registry".into()).spawn(move || {
+        let mut looked_at_keys = Instant::now();
         loop {
             heartbeat.beat();
             let act = match asked.recv_timeout(INTERVAL) {
@@ -43,6 +47,11 @@ pub(super) fn start(store: Store, metrics: Arc<Metrics>, health: Arc<Health>) ->
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             take(store.reload(act), &metrics, &health);
+            // One that has run out makes way for the next that will.
+            if looked_at_keys.elapsed() >= LOOK_AT_KEYS {
+                looked_at_keys = Instant::now();
+                metrics.set_signing_key_expiry(store.snapshot().keys_run_out(wall_clock()));
+            }
         }
     })?;
     Ok(Reload(sender))
@@ -68,14 +77,24 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
                 "the registry was not reloaded; the last good one stays in force (`callbackd check` tells every problem)"
             );
         }
-        ReloadOutcome::Shrunk { domains, dropped, unbound } => {
+        ReloadOutcome::Shrunk(Losses { domains, dropped, unbound, paths, unbound_paths, unsigned }) => {
             metrics.registry_load_failed();
-            error!(
-                domains,
-                dropped,
-                unbound,
-                "the registry was not reloaded: it would drop too many domains, or all their bindings; if that is meant, send SIGHUP"
-            );
+            if unsigned.is_empty() {
+                error!(
+                    domains,
+                    dropped,
+                    unbound,
+                    paths,
+                    unbound_paths,
+                    "the registry was not reloaded: it would drop too many domains, or all their bindings, or those of too many paths; if that is meant, send SIGHUP"
+                );
+            } else {
+                let templates = unsigned.join(", ");
+                error!(
+                    %templates,
+                    "the registry was not reloaded: callback templates would lose all their keys, and callbacks go out unsigned (is the file cut off?); if that is meant, send SIGHUP"
+                );
+            }
         }
     }
 }
@@ -83,7 +102,7 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
 /// Tells metrics and health of the registry in force.
 pub(super) fn export(metrics: &Metrics, health: &Health, registry: &Registry) {
     metrics.registry_loaded(wall_clock(), &registry.entries(), registry.digest());
-    metrics.set_signing_key_expiry(registry.keys_run_out());
+    metrics.set_signing_key_expiry(registry.keys_run_out(wall_clock()));
     metrics.set_domains(registry.domain_names().map(|name| name.as_str()));
     health.registry_loaded();
 }

@@ -17,7 +17,7 @@ pub(super) fn check(arguments: &CheckArguments, out: &mut dyn Write) -> Result<E
         writeln!(out, "{}", effective(settings))?;
     }
     loaded.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
-    let registry = load::registry(path, settings)?;
+    let registry = load::registry(settings)?;
     registry.warnings.iter().for_each(|warning| complain(format_args!("warning: {warning}")));
     let warnings = loaded.warnings.len() + registry.warnings.len();
     // Comments, so that what `--print` prints can be read back as it is.
@@ -142,7 +142,12 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Invalid);
         let lines = failure.lines();
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[0].ends_with("callbackd.toml:3: kafka.properties.\"sasl.passwort\": no such property"), "{lines:?}");
+        assert!(
+            lines[0].ends_with(
+                "callbackd.toml:3: kafka.properties.\"sasl.passwort\": no such property: librdkafka's CONFIGURATION.md lists them"
+            ),
+            "{lines:?}"
+        );
         assert!(lines[1].contains("callbackd.toml:4: kafka.properties.\"security.protocol\": "), "{lines:?}");
         assert!(!lines.concat().contains("canary"), "{lines:?}");
     }

@@ -2,7 +2,8 @@
 
 use super::Failure;
 use crate::app;
-use crate::config::{self, Examined, Loaded, RegistrySource, Settings};
+use crate::config::{self, Examined, Loaded, Settings};
+use crate::egress;
 use crate::kafka::client::{self, ClientError};
 use crate::registry::{self, LoadedRegistry};
 use crate::source::{Environment, Problem};
@@ -18,32 +19,26 @@ pub(super) fn configuration(path: &Path) -> Result<Loaded, Vec<Problem>> {
 pub(super) fn configuration_and_more(path: &Path) -> Result<Loaded, Vec<Problem>> {
     let examined = examine(path)?;
     let more = if !examined.problems.is_empty() && examined.registry_is_known {
-        registry(path, &examined.loaded.settings).err().unwrap_or_default()
+        registry(&examined.loaded.settings).err().unwrap_or_default()
     } else {
         Vec::new()
     };
     examined.finish().map_err(|problems| problems.into_iter().chain(more).collect())
 }
 
-/// The registry that `settings`, read from `path`, name.
-pub(super) fn registry(path: &Path, settings: &Settings) -> Result<LoadedRegistry, Vec<Problem>> {
-    match &settings.registry.source {
-        RegistrySource::File(file) => registry::load_file(file, &app::load_options(settings)),
-        RegistrySource::Topic => {
-            let message = "this version reads the registry from a file: give registry.file".to_owned();
-            Err(vec![Problem { file: path.display().to_string(), line: None, key: "registry.topic".into(), message }])
-        }
-    }
+/// The registry that `settings` name.
+pub(super) fn registry(settings: &Settings) -> Result<LoadedRegistry, Vec<Problem>> {
+    registry::load_file(&settings.registry.file, &app::load_options(settings))
 }
 
 /// Both, for a command that needs nothing of them but that they are right.
 pub(super) fn both(path: &Path) -> Result<(Loaded, LoadedRegistry), Failure> {
     let loaded = configuration_and_more(path)?;
-    let registry = registry(path, &loaded.settings)?;
+    let registry = registry(&loaded.settings)?;
     Ok((loaded, registry))
 }
 
-/// The configuration, judged by librdkafka too.
+/// The configuration, judged by librdkafka and the TLS library too.
 fn examine(path: &Path) -> Result<Examined, Vec<Problem>> {
     let mut examined = config::examine(path, &Environment::of_process()).map_err(|problem| vec![problem])?;
     for error in client::problems(&app::client_settings(&examined.loaded.settings)) {
@@ -52,6 +47,13 @@ fn examine(path: &Path) -> Result<Examined, Vec<Problem>> {
             ClientError::Create(cause) => ("", format!("librdkafka refuses them: {cause}")),
         };
         examined.add(examined.loaded.property_problem(name, message));
+    }
+    if let Some(path) = &examined.loaded.settings.egress.ca_file
+        && let Ok(pem) = std::fs::read(path)
+        && let Err(cause) = egress::check_roots(&pem)
+    {
+        let message = format!("{}: {cause}: list certificates in PEM form, each whole", path.display());
+        examined.add(examined.loaded.ca_file_problem(message));
     }
     Ok(examined)
 }

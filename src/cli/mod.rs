@@ -25,6 +25,7 @@ pub use arguments::{Cli, Command};
 pub use failure::{Exit, Failure};
 
 use crate::demo;
+use crate::kafka::record;
 use clap::Parser as _;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -33,7 +34,18 @@ use std::process::ExitCode;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    print_no_expected_panic();
     failure::told(dispatch(&cli)).into()
+}
+
+/// What is caught where it happens, by the thousand perhaps, is no news.
+fn print_no_expected_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !record::expects_a_panic() {
+            print(panic);
+        }
+    }));
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {

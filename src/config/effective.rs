@@ -1,6 +1,6 @@
 //! The effective configuration as people may see it.
 
-use super::{PropertyValue, RegistrySource, Settings};
+use super::{PropertyValue, Settings};
 use crate::source::{show_duration, show_size};
 use std::fmt::{Display, Write as _};
 use std::ops::RangeInclusive;
@@ -50,10 +50,7 @@ pub fn effective(settings: &Settings) -> String {
         line(format!("{} = {}", quoted(&property.name), quoted(value)));
     }
     line("\n[registry]".into());
-    line(match &registry.source {
-        RegistrySource::File(path) => format!("file = {}", quoted(path.display())),
-        RegistrySource::Topic => "topic = true".into(),
-    });
+    line(format!("file = {}", quoted(registry.file.display())));
     line(format!("templates_per_account = {}", registry.templates_per_account));
     line("\n[delivery]".into());
     line(format!("delay_tiers = {}", list(delivery.tiers.iter().map(|tier| &tier.label))));

@@ -21,7 +21,7 @@ pub use crate::source::{Environment, Problem};
 pub use effective::{effective, per_process_notes};
 pub use settings::{
     AdminSettings, AdminToken, CircuitSettings, DeliverySettings, EgressSettings, KafkaSettings, LogFormat, LogLevel, LogSettings,
-    MetricsSettings, Property, PropertyValue, RegistrySettings, RegistrySource, Role, Settings,
+    MetricsSettings, Property, PropertyValue, RegistrySettings, Role, Settings,
 };
 
 use crate::source::{Document, key_part};
@@ -38,7 +38,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// For people, with file, line and key.
     pub warnings: Vec<String>,
-    /// File (or variable) and line of each Kafka property; of the table under the empty name.
+    /// File (or variable) and line of what others judge, by its key: each Kafka property and their table, `egress.ca_file`.
     places: BTreeMap<String, (String, Option<usize>)>,
 }
 
@@ -46,11 +46,22 @@ impl Loaded {
     /// A problem of the Kafka property `name`, or of all of them when it is empty, at the place where it was written.
     #[must_use]
     pub fn property_problem(&self, name: &str, message: String) -> Problem {
-        let key = property_key(name);
-        let (file, line) = self.places.get(name).or_else(|| self.places.get("")).cloned().unwrap_or_default();
+        self.problem(property_key(name), &property_key(""), message)
+    }
+
+    /// A problem of `egress.ca_file`, at the place where it was written.
+    #[must_use]
+    pub fn ca_file_problem(&self, message: String) -> Problem {
+        self.problem(CA_FILE.to_owned(), CA_FILE, message)
+    }
+
+    fn problem(&self, key: String, or_at: &str, message: String) -> Problem {
+        let (file, line) = self.places.get(&key).or_else(|| self.places.get(or_at)).cloned().unwrap_or_default();
         Problem { file, line, key, message }
     }
 }
+
+const CA_FILE: &str = "egress.ca_file";
 
 /// The path of the Kafka property `name`, or of the table when it is empty.
 fn property_key(name: &str) -> String {

@@ -1,8 +1,8 @@
 //! From a located document to settings: types, ranges, defaults, and what contradicts itself.
 
 use super::{
-    AdminSettings, AdminToken, CircuitSettings, DeliverySettings, EgressSettings, Environment, Examined, KafkaSettings, Loaded, LogFormat,
-    LogLevel, LogSettings, MetricsSettings, Problem, RegistrySettings, RegistrySource, Role, Settings, VARIABLE_PREFIX, properties,
+    AdminSettings, AdminToken, CA_FILE, CircuitSettings, DeliverySettings, EgressSettings, Environment, Examined, KafkaSettings, Loaded,
+    LogFormat, LogLevel, LogSettings, MetricsSettings, Problem, RegistrySettings, Role, Settings, VARIABLE_PREFIX, properties,
     property_key,
 };
 use crate::delivery::settings::StartFrom;
@@ -10,7 +10,7 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::tier::Tiers;
 use crate::source::{Document, Fields, Item, Reading, cannot_be_read};
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,8 +51,8 @@ pub(super) fn read(mut document: Document, environment: &Environment) -> Examine
     problems.extend(misplaced);
     problems.sort();
     let registry_is_known = registry_is_known(&problems, file_is_given);
-    let names = settings.kafka.properties.iter().map(|property| property.name.clone()).chain([String::new()]);
-    let places = names.map(|name| (name.clone(), document.locate(&property_key(&name)))).collect();
+    let properties = settings.kafka.properties.iter().map(|property| &*property.name).chain([""]).map(property_key);
+    let places = properties.chain([CA_FILE.to_owned()]).map(|key| (key.clone(), document.locate(&key))).collect();
     Examined { loaded: Loaded { settings, warnings, places }, problems, registry_is_known }
 }
 
@@ -126,19 +126,14 @@ fn is_topic(name: &str) -> bool {
 }
 
 fn registry(fields: &Fields<'_>, document: &Document) -> RegistrySettings {
-    let file = fields.get("file");
     let topic = fields.get("topic").and_then(|item| item.boolean()).unwrap_or(false);
-    if file.is_some() && topic {
-        fields.problem("topic", "give either file or topic = true");
+    if topic {
+        fields.problem("topic", "this version reads the registry from a file: leave this out, and name the file in registry.file");
     }
-    let source = if topic {
-        RegistrySource::Topic
-    } else {
-        RegistrySource::File(file.and_then(|item| item.path_of_file()).unwrap_or_else(|| document.relative("registry.toml")))
-    };
+    let file = fields.get("file").and_then(|item| item.path_of_file()).unwrap_or_else(|| document.relative("registry.toml"));
     let templates_per_account = count(fields, "templates_per_account", 1..=100_000, 50);
     fields.done();
-    RegistrySettings { source, templates_per_account }
+    RegistrySettings { file, templates_per_account }
 }
 
 fn count(fields: &Fields<'_>, key: &'static str, range: RangeInclusive<i64>, default: usize) -> usize {
@@ -209,44 +204,43 @@ fn circuit(fields: &Fields<'_>) -> CircuitSettings {
 }
 
 fn egress(fields: &Fields<'_>) -> EgressSettings {
-    let networks = fields.get("allow_networks").and_then(|item| item.texts()).unwrap_or_default();
-    let mut addresses = AddressPolicy::default();
-    for (at, text) in networks.iter().enumerate() {
-        match text.parse::<ipnet::IpNet>() {
-            Ok(network) => addresses.allow_networks.push(network.trunc()),
-            Err(_) => fields.problem(&format!("allow_networks[{at}]"), format!("{text:?} is not a network such as \"10.20.0.0/16\"")),
-        }
-    }
-    let names = fields.get("allow_names").and_then(|item| item.texts()).unwrap_or_default();
-    for (at, text) in names.iter().enumerate() {
-        let suffix = text.trim_matches('.').to_ascii_lowercase();
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if suffix.is_empty() || !suffix.chars().all(legal) || suffix.contains("..") {
-            fields.problem(&format!("allow_names[{at}]"), format!("{text:?} is not a name suffix such as \"svc.cluster.local\""));
-        }
-        addresses.allow_names.push(suffix);
-    }
-    let ports = fields.get("ports").and_then(|item| item.texts_or_numbers()).unwrap_or_default();
-    for (at, text) in ports.iter().enumerate() {
-        match port_range(text) {
-            Some(range) => addresses.ports.push(range),
-            None => {
-                fields.problem(&format!("ports[{at}]"), format!("{text:?} is not a port such as 443, or a range such as \"8000-8999\""));
-            }
-        }
-    }
-    let mut name_servers = Vec::new();
-    for (at, text) in fields.get("name_servers").and_then(|item| item.texts()).unwrap_or_default().iter().enumerate() {
-        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT)));
-        match address {
-            Ok(address) => name_servers.push(address),
-            Err(_) => fields
-                .problem(&format!("name_servers[{at}]"), format!("{text:?} is not an address such as \"10.0.0.2\" or \"10.0.0.2:5353\"")),
-        }
-    }
+    let list = |key| (key, fields.get(key).and_then(|item| item.texts()).unwrap_or_default());
+    let ports = ("ports", fields.get("ports").and_then(|item| item.texts_or_numbers()).unwrap_or_default());
+    let addresses = AddressPolicy {
+        allow_networks: each(fields, list("allow_networks"), "a network such as \"10.20.0.0/16\"", network),
+        allow_names: each(fields, list("allow_names"), "a name suffix such as \"svc.cluster.local\"", name_suffix),
+        ports: each(fields, ports, "a port such as 443, or a range such as \"8000-8999\"", port_range),
+    };
+    let name_servers = each(fields, list("name_servers"), "an address such as \"10.0.0.2\" or \"10.0.0.2:5353\"", name_server);
     let ca_file = fields.get("ca_file").and_then(|item| ca_file(&item));
     fields.done();
     EgressSettings { addresses, name_servers, ca_file }
+}
+
+/// What `read` makes of each text; the problem of one that it makes nothing of is that it is not `expected`.
+fn each<T>(fields: &Fields<'_>, (key, texts): (&str, Vec<String>), expected: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    let mut all = Vec::with_capacity(texts.len());
+    for (at, text) in texts.iter().enumerate() {
+        match read(text) {
+            Some(one) => all.push(one),
+            None => fields.problem(&format!("{key}[{at}]"), format!("{text:?} is not {expected}")),
+        }
+    }
+    all
+}
+
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    text.parse().ok().map(|network: ipnet::IpNet| network.trunc())
+}
+
+fn name_suffix(text: &str) -> Option<String> {
+    let suffix = text.trim_matches('.').to_ascii_lowercase();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (!suffix.is_empty() && suffix.chars().all(legal) && !suffix.contains("..")).then_some(suffix)
+}
+
+fn name_server(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, DNS_PORT)))
 }
 
 fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
@@ -258,12 +252,9 @@ fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
 
 fn ca_file(item: &Item<'_>) -> Option<PathBuf> {
     let path = item.path_of_file()?;
-    match std::fs::read(&path) {
-        Err(error) => item.problem(format!("{} {}", path.display(), cannot_be_read(&path, &error))),
-        Ok(bytes) if !bytes.windows(27).any(|window| window == b"-----BEGIN CERTIFICATE-----") => {
-            item.problem(format!("{} holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)", path.display()));
-        }
-        Ok(_) => {}
+    // What is in it the TLS library judges.
+    if let Err(error) = std::fs::read(&path) {
+        item.problem(format!("{} {}", path.display(), cannot_be_read(&path, &error)));
     }
     Some(path)
 }

@@ -82,19 +82,10 @@ impl PropertyValue {
 /// `[registry]`.
 #[derive(Clone, Debug)]
 pub struct RegistrySettings {
-    /// Where it comes from.
-    pub source: RegistrySource,
+    /// The TOML file, watched.
+    pub file: PathBuf,
     /// How many templates of each kind one account may own, 1–100,000.
     pub templates_per_account: usize,
-}
-
-/// Where the registry comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistrySource {
-    /// A TOML file, watched.
-    File(PathBuf),
-    /// The compacted topic `<prefix>.registry`.
-    Topic,
 }
 
 /// `[delivery]`.

@@ -125,7 +125,7 @@ fn every_key_is_read_and_the_effective_configuration_shows_it_redacted() {
             ("ssl.key.pem", "canary-pem"),
         ]
     );
-    assert_eq!(settings.registry.source, RegistrySource::File(PathBuf::from("/etc/sub/registry.toml")));
+    assert_eq!(settings.registry.file, PathBuf::from("/etc/sub/registry.toml"));
     assert_eq!(settings.delivery.tiers.smallest().delay, Duration::from_millis(500));
     assert_eq!(settings.egress.addresses.allow_names, ["svc.cluster.local"]);
     assert_eq!(settings.egress.addresses.ports, [443..=443, 8000..=8999]);
@@ -167,7 +167,7 @@ fn variables_override_the_file_and_are_read_as_toml_where_that_is_possible() {
             ("CALLBACKD_DELIVERY__DRAIN_TIMEOUT", "7s"),
             ("CALLBACKD_DELIVERY__MAX_IN_FLIGHT_BYTES", "\"3MiB\""),
             ("CALLBACKD_DELIVERY__CIRCUIT__PAUSE", "2s"),
-            ("CALLBACKD_REGISTRY__TOPIC", "true"),
+            ("CALLBACKD_REGISTRY__FILE", "/etc/sub/other.toml"),
             ("CALLBACKD_PORT", "tcp://10.0.0.1:80"),
             ("CALLBACKD_METRICS_SERVICE_HOST", "10.0.0.1"),
             ("OTHER__THING", "1"),
@@ -182,7 +182,7 @@ fn variables_override_the_file_and_are_read_as_toml_where_that_is_possible() {
     assert_eq!(settings.delivery.drain_timeout, Duration::from_secs(7));
     assert_eq!(settings.delivery.circuit.failures, 6, "the rest of the file's table stays");
     assert_eq!(settings.delivery.circuit.pause, Duration::from_secs(2));
-    assert_eq!(settings.registry.source, RegistrySource::Topic);
+    assert_eq!(settings.registry.file, PathBuf::from("/etc/sub/other.toml"));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn problems_in_variables_name_the_variable() {
         problems("[kafka]\ngroup = 'g'", &variables),
         [
             "CALLBACKD_DELIVERY__MAX_IN_FLIGHT: delivery.max_in_flight: expected an integer, found a string",
-            "CALLBACKD_KAFKA__GROUP__X: kafka.group.x: there is no table of that name to put it into",
+            "CALLBACKD_KAFKA__GROUP__X: kafka.group.x: a level of its name is a value, not a table: mend what stands between the underscores",
             "CALLBACKD_KAFKA__GRUOP: kafka.gruop: unknown key; known here: brokers, group, properties, source_topics, topic_prefix",
             "CALLBACKD_NOSUCH__KEY: nosuch: unknown key; known here: admin, delivery, egress, kafka, log, metrics, registry",
         ]
@@ -231,7 +231,10 @@ fn each_mistake_is_told_with_file_line_and_key() {
             ],
         ),
         ("[kafka]\nsource_topics = ['a', 'a']", &["c.toml:2: kafka.source_topics[1]: \"a\" is listed twice"]),
-        ("[kafka.properties]\n'acks' = 1", &["c.toml:2: kafka.properties.acks: the daemon owns this property: a requeue must be durable"]),
+        (
+            "[kafka.properties]\n'acks' = 1",
+            &["c.toml:2: kafka.properties.acks: the daemon owns this property: remove it (a requeue must be durable)"],
+        ),
         (
             "[kafka.properties]\n'group.id' = 'x'",
             &["c.toml:2: kafka.properties.\"group.id\": the daemon owns this property: set kafka.group"],
@@ -277,8 +280,11 @@ fn each_mistake_is_told_with_file_line_and_key() {
                 "c.toml:2: kafka.properties.ssl: the name of a property has dots of its own: put all of it in quotes, as \"ssl.ca.location\"",
             ],
         ),
-        ("[registry]\nfile = 'r'\ntopic = true", &["c.toml:3: registry.topic: give either file or topic = true"]),
-        ("[registry]\nfile = ''", &["c.toml:2: registry.file: the path is empty"]),
+        (
+            "[registry]\ntopic = true",
+            &["c.toml:2: registry.topic: this version reads the registry from a file: leave this out, and name the file in registry.file"],
+        ),
+        ("[registry]\nfile = ''", &["c.toml:2: registry.file: the path is empty: name a file"]),
         ("[registry]\ntemplates_per_account = 0", &["c.toml:2: registry.templates_per_account: must be from 1 to 100000"]),
         ("[delivery]\ndelay_tiers = []", &["c.toml:2: delivery.delay_tiers: at least one delay tier is needed"]),
         (
@@ -288,7 +294,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
                     "c.toml:2: delivery.delay_tiers[1]: \"5 parsecs\" is no delay: write one like \"5s\" or \"10m\", ",
                     "in digits and lower-case letters, from 1 ms to 7 days"
                 ),
-                "c.toml:2: delivery.delay_tiers[2]: \"60s\" is the same delay as \"1m\" before it",
+                "c.toml:2: delivery.delay_tiers[2]: \"60s\" is the same delay as \"1m\" before it: remove one",
             ],
         ),
         ("[delivery]\nmax_in_flight = 0", &["c.toml:2: delivery.max_in_flight: must be from 1 to 100000"]),
@@ -411,7 +417,7 @@ fn files_of_the_kafka_client_are_relative_to_the_configuration() {
     }
     assert_eq!(
         problems("[kafka.properties]\n'ssl.key.location' = ''", &[]),
-        ["c.toml:2: kafka.properties.\"ssl.key.location\": the path is empty"]
+        ["c.toml:2: kafka.properties.\"ssl.key.location\": the path is empty: name a file"]
     );
 }
 
@@ -477,8 +483,8 @@ fn a_wrong_configuration_still_tells_its_registry_unless_that_is_in_doubt() {
         let document = Document::parse(Path::new("c.toml"), text).unwrap();
         let examined = read::read(document, &Environment::default());
         assert!(!examined.problems.is_empty(), "{text}");
-        let named = examined.registry_is_known.then_some(examined.loaded.settings.registry.source);
-        assert_eq!(named, expected.map(|path| RegistrySource::File(path.into())), "{text}");
+        let named = examined.registry_is_known.then_some(examined.loaded.settings.registry.file);
+        assert_eq!(named, expected.map(PathBuf::from), "{text}");
     }
 }
 
@@ -486,12 +492,12 @@ fn a_wrong_configuration_still_tells_its_registry_unless_that_is_in_doubt() {
 fn a_problem_found_elsewhere_is_put_in_its_line_and_told_once_per_key() {
     let document = Document::parse(Path::new("c.toml"), "[kafka.properties]\n'no.such' = 1\n'acks' = 1\n[log]\nlevel = 1").unwrap();
     let mut examined = read::read(document, &Environment::default());
-    for message in ["no such property", "again"] {
+    for message in ["no such property: librdkafka's CONFIGURATION.md lists them", "again"] {
         examined.add(examined.loaded.property_problem("no.such", message.into()));
     }
     let told: Vec<String> = examined.finish().unwrap_err().iter().map(Problem::to_string).collect();
     assert_eq!(told.len(), 3, "{told:?}");
-    assert_eq!(told[0], "c.toml:2: kafka.properties.\"no.such\": no such property");
+    assert_eq!(told[0], "c.toml:2: kafka.properties.\"no.such\": no such property: librdkafka's CONFIGURATION.md lists them");
 }
 
 #[test]
@@ -512,7 +518,7 @@ fn the_example_that_is_shipped_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/callbackd.toml");
     let loaded = load(&path, &Environment::default()).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(loaded.warnings, Vec::<String>::new());
-    assert_eq!(loaded.settings.registry.source, RegistrySource::File(path.with_file_name("registry.toml")));
+    assert_eq!(loaded.settings.registry.file, path.with_file_name("registry.toml"));
 }
 
 #[test]

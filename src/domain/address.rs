@@ -96,7 +96,7 @@ const NEVER_V4: [Ipv4Net; 4] = [v4(169, 254, 0, 0, 16), v4(168, 63, 129, 16, 32)
 
 /// Link-local, and the metadata services of AWS and Google.
 const NEVER_V6: [Ipv6Net; 3] =
-    [v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128)];
+    [v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128)];
 
 /// Global unicast: the only IPv6 that is dialled without being allowed.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);

@@ -12,8 +12,9 @@ use std::sync::Arc;
 pub const ID_HEADER: &str = "callbackd-id";
 
 /// The headers of `CloudEvents`' Kafka binding that together identify an event.
-const CE_SOURCE: &str = "ce_source";
-const CE_ID: &str = "ce_id";
+pub const CE_SOURCE: &str = "ce_source";
+/// See [`CE_SOURCE`].
+pub const CE_ID: &str = "ce_id";
 
 /// The longest id, in characters.
 const LONGEST_ID: usize = 64;

@@ -48,13 +48,23 @@ pub struct Record {
 }
 
 impl Record {
-    /// What this record costs in memory, for the byte budgets: key, value and headers plus a fixed 256 bytes of bookkeeping.
+    /// What this record costs in memory, in bytes, for the byte budgets.
     #[must_use]
     pub fn cost(&self) -> usize {
-        let bytes = |b: &Option<Bytes>| b.as_ref().map_or(0, Bytes::len);
-        256 + bytes(&self.key) + bytes(&self.value) + self.headers.iter().map(|h| h.name.len() + bytes(&h.value)).sum::<usize>()
+        cost(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
 }
+
+/// Key, value and headers, plus a fixed 256 bytes of bookkeeping, and for each header its place and the allocator's overhead for its name: on
+/// the wire an empty header has two bytes.
+fn cost(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[Header]) -> usize {
+    let bytes = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+    let header = |header: &Header| HEADER_COST + header.name.len() + bytes(header.value.as_ref());
+    256 + bytes(key) + bytes(value) + headers.iter().map(header).sum::<usize>()
+}
+
+/// See [`cost`].
+const HEADER_COST: usize = size_of::<Header>() + 32;
 
 /// A record to be appended to one of our topics. The broker picks the partition from the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,4 +77,25 @@ pub struct NewRecord {
     pub value: Option<Bytes>,
     /// Headers, ours and those passed through.
     pub headers: Vec<Header>,
+}
+
+impl NewRecord {
+    /// What it costs while it awaits acknowledgement: as [`Record::cost`].
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        cost(self.key.as_ref(), self.value.as_ref(), &self.headers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_header_costs_what_it_takes_in_memory() {
+        let header = Header { name: "".into(), value: None };
+        let record = |headers: usize| NewRecord { topic: "t".into(), key: None, value: None, headers: vec![header.clone(); headers] };
+        assert_eq!(record(0).cost(), 256);
+        assert!(record(1000).cost() >= 256 + 1000 * size_of::<Header>());
+    }
 }

@@ -124,12 +124,19 @@ impl KeyRing {
         &self.0
     }
 
-    /// From when on none of them is in force, for good; `None` without keys, or when one never expires. An old key that expires after its
-    /// successor took over is not the end.
+    /// From when on, after `now`, none of them is in force, for good or until another begins; `None` when that never comes, and when none is
+    /// in force now. An old key that expires after its successor took over is not the end.
     #[must_use]
-    pub fn runs_out(&self) -> Option<UnixMillis> {
-        let ends: Option<Vec<UnixMillis>> = self.0.iter().map(|key| key.expires).collect();
-        ends?.into_iter().max()
+    pub fn runs_out(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let mut at = now;
+        loop {
+            let active: Vec<&SigningKey> = self.0.iter().filter(|key| key.is_active(at)).collect();
+            if active.is_empty() {
+                return (at > now).then_some(at);
+            }
+            // Without an end of one there is none of all.
+            at = active.into_iter().map(|key| key.expires).collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        }
     }
 
     /// The keys in force at `now`.
@@ -200,12 +207,13 @@ pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64
     header
 }
 
-/// Whether `given`, the base64 of one entry of `webhook-signature`, is the signature by `key`; compared in constant time. `None`: it is no
-/// base64.
+/// Whether one of `given`, each the base64 of an entry of `webhook-signature`, is the signature by `key`. Compared in constant time, and all
+/// are, whichever matches; the body is read once.
 #[must_use]
-pub fn webhook_signature_matches(key: &SigningKey, id: &EventId, timestamp_secs: i64, body: &[u8], given: &str) -> Option<bool> {
-    let given = STANDARD.decode(given).ok()?;
-    Some(mac(key, id, &decimal(timestamp_secs), body).verify_slice(&given).is_ok())
+pub fn webhook_signature_matches(key: &SigningKey, id: &EventId, timestamp_secs: i64, body: &[u8], given: &[&str]) -> bool {
+    let mac = mac(key, id, &decimal(timestamp_secs), body);
+    let matches = |given: &&&str| STANDARD.decode(given).is_ok_and(|given| mac.clone().verify_slice(&given).is_ok());
+    given.iter().filter(matches).count() > 0
 }
 
 /// The HMAC of `id.timestamp.body`.
@@ -279,13 +287,18 @@ mod tests {
         let entry = webhook_signature(&[&key], &id, 1, b"{}");
         let given = entry.strip_prefix("v1,").expect("version 1");
         let other = EventId::parse(b"evu").expect("an id");
-        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", given), Some(true));
-        assert_eq!(webhook_signature_matches(&plain(b"b", None), &id, 1, b"{}", given), Some(false));
-        assert_eq!(webhook_signature_matches(&key, &other, 1, b"{}", given), Some(false));
-        assert_eq!(webhook_signature_matches(&key, &id, 2, b"{}", given), Some(false));
-        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{ }", given), Some(false));
-        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", &given[..40]), Some(false), "a part of it");
-        assert_eq!(webhook_signature_matches(&key, &id, 1, b"{}", "not base64"), None);
+        let matches = |key: &SigningKey, id: &EventId, timestamp, body: &[u8], given: &[&str]| {
+            webhook_signature_matches(key, id, timestamp, body, given)
+        };
+        assert!(matches(&key, &id, 1, b"{}", &[given]));
+        assert!(matches(&key, &id, 1, b"{}", &["not base64", given, "AAAA"]), "one of several");
+        assert!(!matches(&plain(b"b", None), &id, 1, b"{}", &[given]));
+        assert!(!matches(&key, &other, 1, b"{}", &[given]));
+        assert!(!matches(&key, &id, 2, b"{}", &[given]));
+        assert!(!matches(&key, &id, 1, b"{ }", &[given]));
+        assert!(!matches(&key, &id, 1, b"{}", &[&given[..40]]), "a part of it");
+        assert!(!matches(&key, &id, 1, b"{}", &["not base64", &STANDARD.encode([0; 32])]));
+        assert!(!matches(&key, &id, 1, b"{}", &[]));
         let sign = vendor_sign(b"a", 7);
         assert!(vendor_sign_matches(b"a", 7, &sign));
         for wrong in ["", &sign[1..], &format!("{sign}0"), &sign.to_uppercase()] {
@@ -348,9 +361,16 @@ mod tests {
             (vec![("a", None, Some(5)), ("b", None, None)], None),
             (vec![("a", None, Some(5))], Some(UnixMillis(5))),
             (vec![("a", None, Some(9)), ("b", Some(1), Some(5))], Some(UnixMillis(9))),
+            (vec![("a", None, Some(5)), ("b", Some(5), Some(9))], Some(UnixMillis(9))),
+            // Another begins too late: those between wait.
+            (vec![("a", None, Some(5)), ("b", Some(6), None)], Some(UnixMillis(5))),
+            (vec![("a", None, Some(5)), ("b", Some(6), Some(9))], Some(UnixMillis(5))),
+            // It has run out, or not begun.
+            (vec![("a", None, Some(2))], None),
+            (vec![("a", Some(3), Some(9))], None),
         ] {
             let ring = KeyRing::new(keys.iter().map(|(id, from, until)| key(id, *from, *until)).collect());
-            assert_eq!(ring.runs_out(), expected, "{keys:?}");
+            assert_eq!(ring.runs_out(UnixMillis(2)), expected, "{keys:?}");
         }
     }
 

@@ -229,6 +229,7 @@ impl Transport for Client {
     }
 
     fn tidy(&self) {
+        self.targets.borrow_mut().tidy();
         self.sweep();
     }
 }

@@ -126,6 +126,15 @@ impl Connection {
         poll_fn(|cx| {
             let sent = self.poll_send(cx, &mut written, apart);
             loop {
+                // Empty lines before an answer are passed over; were they kept, each would have all of them looked at again.
+                let blank = self.read[..self.filled].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                if blank > 0 {
+                    self.forget(blank);
+                    interim += blank;
+                    if interim > MAX_HEAD {
+                        return Poll::Ready(Err(Broken { heard }));
+                    }
+                }
                 match if worth { wire::parse(&self.read[..self.filled])? } else { Parsed::Partial } {
                     Parsed::Answer(length, head) => {
                         self.forget(length);

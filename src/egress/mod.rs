@@ -72,6 +72,17 @@ impl Settings {
     }
 }
 
+/// Whether `pem` can be [`Settings::extra_roots_pem`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_roots(pem: &[u8]) -> Result<(), String> {
+    tls::Tls::new(Some(pem)).map(drop).map_err(|error| match error {
+        EgressError::Roots(cause) => cause,
+        other @ (EgressError::Tls(_) | EgressError::Probe { .. }) => other.to_string(),
+    })
+}
+
 /// Why the client could not be built, or the health probe got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {

@@ -4,6 +4,9 @@
 //! answer is good for, and cannot be given up. Here a lookup ends with the attempt that asked. What is kept is kept here, small and by the name
 //! that was asked for; the DNS library asks and keeps nothing.
 //!
+//! Lookups at once are bounded by the attempts at once: a bound of their own would let names that nobody answers keep the others waiting. Who
+//! asks for the same name at the same time shares the questions.
+//!
 //! Names are looked up as absolute ones: no search domain is ever tried. An answer that is kept is judged anew at every connection, like a
 //! fresh one (rebinding); it is forgotten when none of its addresses could be connected to.
 
@@ -23,11 +26,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-
-/// Lookups at once. One that nobody answers holds its place until the connect time-out of the attempt that asked.
-const MAX_LOOKUPS: usize = 512;
 
 /// Names of which an answer is kept; beyond it all are forgotten.
 const MAX_KEPT: usize = 16 * 1024;
@@ -77,7 +76,7 @@ pub(super) enum Resolver {
 impl Resolver {
     /// Asks `name_servers`; those of the system when there are none.
     pub(super) fn new(name_servers: Vec<SocketAddr>) -> Self {
-        Self::Servers(Box::new(Lookups::new(name_servers, HOSTS.into(), MAX_LOOKUPS)))
+        Self::Servers(Box::new(Lookups::new(name_servers, HOSTS.into())))
     }
 
     /// All addresses of `name`, at least one, in the order in which to try them.
@@ -109,7 +108,6 @@ pub(super) struct Lookups {
     name_servers: Vec<SocketAddr>,
     /// The files that decide: name servers, hosts.
     files: [PathBuf; 2],
-    places: Semaphore,
     current: RefCell<Option<Current>>,
     kept: RefCell<HashMap<Name, (Answer, Instant)>>,
 }
@@ -128,9 +126,9 @@ struct Current {
 type Seen = Option<(Option<SystemTime>, u64)>;
 
 impl Lookups {
-    fn new(name_servers: Vec<SocketAddr>, hosts: PathBuf, places: usize) -> Self {
+    fn new(name_servers: Vec<SocketAddr>, hosts: PathBuf) -> Self {
         let files = [RESOLV_CONF.into(), hosts];
-        Self { name_servers, files, places: Semaphore::new(places), current: RefCell::default(), kept: RefCell::default() }
+        Self { name_servers, files, current: RefCell::default(), kept: RefCell::default() }
     }
 
     async fn lookup(&self, name: &str) -> Answer {
@@ -144,7 +142,6 @@ impl Lookups {
         if let Some(kept) = kept {
             return kept;
         }
-        let Ok(_place) = self.places.acquire().await else { return Err(Unresolved::NoAnswer) };
         for (at, server) in current.servers.iter().enumerate() {
             let patience = if at + 1 < current.servers.len() { PATIENCE } else { LAST_PATIENCE };
             if let Ok((answer, good_for)) = asked(server, &name, patience).await {
@@ -257,8 +254,8 @@ fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
     options.cache_size = 0;
     options.timeout = LAST_PATIENCE;
     options.attempts = 1;
-    // Over one TCP connection; the places are the limit.
-    options.max_active_requests = MAX_LOOKUPS;
+    // Over one connection: as many as there are numbers for.
+    options.max_active_requests = usize::from(u16::MAX);
     let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), TokioRuntimeProvider::default());
     *builder.options_mut() = options;
     builder.build()
@@ -300,10 +297,9 @@ mod tests {
     use super::*;
     use crate::egress::name_server::{NameServer, Reply};
     use futures_util::FutureExt as _;
-    use tokio::time::timeout;
 
     fn asking(server: &NameServer) -> Lookups {
-        Lookups::new(vec![server.address], "/nowhere".into(), 1)
+        Lookups::new(vec![server.address], "/nowhere".into())
     }
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -340,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn who_asks_at_once_shares_the_questions() {
         let server = saying(60);
-        let lookups = Lookups::new(vec![server.address], "/nowhere".into(), 8);
+        let lookups = Lookups::new(vec![server.address], "/nowhere".into());
         let all = futures_util::future::join_all((0..8).map(|_| lookups.lookup("hooks.example.com"))).await;
         assert!(all.iter().all(|answer| answer == &all[0] && answer.is_ok()), "{all:?}");
         assert_eq!(server.asked_for("hooks.example.com"), 2);
@@ -390,7 +386,7 @@ mod tests {
         let failing = NameServer::start(|name, _| if name == "no.example.com" { Reply::NoSuchName } else { Reply::Failure });
         let well = NameServer::start(|_, _| Reply::Addresses(60, addresses(&["1.1.1.1"])));
         let servers = [&silent, &failing, &well].map(|server| server.address);
-        let lookups = Lookups::new(servers.to_vec(), "/nowhere".into(), 1);
+        let lookups = Lookups::new(servers.to_vec(), "/nowhere".into());
         assert_eq!(lookups.lookup("yes.example.com").await, Ok(addresses(&["1.1.1.1"])));
         assert_eq!(lookups.lookup("no.example.com").await, Err(Unresolved::NoSuchName));
         assert_eq!(well.asked_for("no.example.com"), 0);
@@ -414,19 +410,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_is_given_up_gives_its_place_back() {
+    async fn names_that_nobody_answers_keep_no_other_waiting() {
+        let silent = |name: &str| name.starts_with("silent");
         let server =
-            NameServer::start(
-                |name, _| if name == "silent.example.com" { Reply::Silence } else { Reply::Addresses(60, addresses(&["1.1.1.1"])) },
-            );
+            NameServer::start(move |name, _| if silent(name) { Reply::Silence } else { Reply::Addresses(60, addresses(&["1.1.1.1"])) });
         let lookups = asking(&server);
-        let silent = timeout(Duration::from_millis(100), lookups.lookup("silent.example.com"));
-        let mut silent = Box::pin(silent);
-        assert!(silent.as_mut().now_or_never().is_none());
-        assert!(lookups.lookup("well.example.com").now_or_never().is_none(), "the only place is taken");
-        assert!(silent.as_mut().await.is_err());
-        drop(silent);
-        assert_eq!(lookups.lookup("well.example.com").await, Ok(addresses(&["1.1.1.1"])));
+        let names: Vec<String> = (0..1_000).map(|n| format!("silent-{n}.example.com")).collect();
+        let mut waiting = futures_util::future::join_all(names.iter().map(|name| lookups.lookup(name)));
+        assert!((&mut waiting).now_or_never().is_none());
+        let well = pin!(lookups.lookup("well.example.com"));
+        let beside = select(well, waiting).await;
+        assert!(matches!(beside, Either::Left((Ok(_), _))), "it waits for none of them");
     }
 
     #[tokio::test]
@@ -435,7 +429,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hosts");
         fs::write(&file, b"# caf\xe9\n10.9.8.7 hooks.example.com other\nfd00::7 hooks.example.com\n").unwrap();
-        let lookups = Lookups::new(vec![server.address], file.clone(), 1);
+        let lookups = Lookups::new(vec![server.address], file.clone());
         assert_eq!(lookups.lookup("HOOKS.example.com").await, Ok(addresses(&["10.9.8.7", "fd00::7"])));
         assert!(server.names().is_empty());
         fs::write(&file, "10.9.8.70 hooks.example.com\n").unwrap();

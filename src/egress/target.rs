@@ -11,7 +11,9 @@ use http::{HeaderValue, Uri};
 use rustls_pki_types::ServerName;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
+use std::sync::{self, Arc};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
@@ -53,18 +55,20 @@ pub(super) struct Targets {
     anonymous: TlsConnector,
     by_url: HashMap<Box<str>, Result<Rc<Target>, Refusal>>,
     by_origin: HashMap<Whom, Weak<Origin>>,
+    /// The keys in `by_url` of those with a client certificate, and the registry's hold on it.
+    identified: Vec<(Box<str>, sync::Weak<ClientIdentity>)>,
 }
 
 type Whom = (bool, Host<String>, u16, Option<Fingerprint>);
 
 impl Targets {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { anonymous: tls.connector(None), tls, by_url: HashMap::new(), by_origin: HashMap::new() }
+        Self { anonymous: tls.connector(None), tls, by_url: HashMap::new(), by_origin: HashMap::new(), identified: Vec::new() }
     }
 
     /// The target of `url`, or why `policy` refuses it.
     pub(super) fn of(&mut self, url: &CallbackUrl, policy: &AddressPolicy) -> Result<Rc<Target>, Refusal> {
-        let (identity, url) = (url.identity.as_deref(), &url.url);
+        let (identity, url) = (url.identity.as_ref(), &url.url);
         let key = match identity {
             None => Cow::Borrowed(url.as_str()),
             // No URL has a space in it.
@@ -75,11 +79,31 @@ impl Targets {
         }
         if self.by_url.len() >= MAX_TARGETS {
             self.by_url.clear();
+            self.identified.clear();
             self.by_origin.retain(|_, origin| origin.strong_count() > 0);
         }
-        let target = policy.judge_url(url).and_then(|()| self.work_out(url, identity).map(Rc::new).ok_or(Refusal::Url));
+        let target = policy.judge_url(url).and_then(|()| self.work_out(url, identity.map(AsRef::as_ref)).map(Rc::new).ok_or(Refusal::Url));
+        if let Some(identity) = identity {
+            self.identified.push((key.as_ref().into(), Arc::downgrade(identity)));
+        }
         self.by_url.insert(key.into(), target.clone());
         target
+    }
+
+    /// Forgets those whose client certificate the registry has forgotten, with its key.
+    pub(super) fn tidy(&mut self) {
+        let before = self.by_url.len();
+        let Self { identified, by_url, .. } = self;
+        identified.retain(|(key, identity)| {
+            let stays = identity.strong_count() > 0;
+            if !stays {
+                by_url.remove(key);
+            }
+            stays
+        });
+        if self.by_url.len() < before {
+            self.by_origin.retain(|_, origin| origin.strong_count() > 0);
+        }
     }
 
     fn work_out(&mut self, url: &Url, identity: Option<&ClientIdentity>) -> Option<Target> {
@@ -107,17 +131,24 @@ impl Targets {
         if let Some(origin) = self.by_origin.get(&whom).and_then(Weak::upgrade) {
             return Some(origin);
         }
-        let name = match &host {
-            Host::Domain(name) if secure => Some(ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned()).ok()?),
-            Host::Domain(_) => None,
-            Host::Ipv4(address) => Some(ServerName::from(std::net::IpAddr::V4(*address))),
-            Host::Ipv6(address) => Some(ServerName::from(std::net::IpAddr::V6(*address))),
+        let secure = if secure {
+            let connector = identity.map_or_else(|| self.anonymous.clone(), |identity| self.tls.connector(Some(identity)));
+            Some(Secure { name: server_name(&host)?, connector })
+        } else {
+            None
         };
-        let connector = identity.map_or_else(|| self.anonymous.clone(), |identity| self.tls.connector(Some(identity)));
-        let secure = name.filter(|_| secure).map(|name| Secure { name, connector });
         let origin = Rc::new(Origin { host, port, secure, idle: Rc::default() });
         self.by_origin.insert(whom, Rc::downgrade(&origin));
         Some(origin)
+    }
+}
+
+/// The name that the receiver's certificate is to be for.
+fn server_name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Domain(name) => ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned()).ok(),
+        Host::Ipv4(address) => Some(ServerName::from(IpAddr::V4(*address))),
+        Host::Ipv6(address) => Some(ServerName::from(IpAddr::V6(*address))),
     }
 }
 
@@ -125,8 +156,10 @@ impl Targets {
 mod tests {
     use super::{Target, Targets, Tls};
     use crate::domain::address::{AddressPolicy, Refusal};
-    use crate::domain::registry::CallbackUrl;
+    use crate::domain::registry::{CallbackUrl, ClientIdentity};
+    use crate::egress::tests::identity_of;
     use std::rc::Rc;
+    use std::sync::Arc;
     use url::Url;
 
     fn targets() -> Targets {
@@ -174,6 +207,24 @@ mod tests {
         for other in ["https://a.example/1", "http://a.example:81/1", "http://b.example/1"] {
             assert!(!Rc::ptr_eq(&first, &origin(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn a_client_certificate_that_the_registry_has_forgotten_is_kept_by_nobody() {
+        let mut targets = targets();
+        let url = |identity: &Arc<ClientIdentity>| {
+            let url = CallbackUrl::new(Url::parse("https://a.example/").unwrap());
+            CallbackUrl { identity: Some(Arc::clone(identity)), ..url }
+        };
+        let (first, second) = (identity_of("one").1, identity_of("two").1);
+        let policy = AddressPolicy::default();
+        let origin = Rc::downgrade(&targets.of(&url(&first), &policy).unwrap().origin);
+        assert!(targets.of(&url(&second), &policy).is_ok());
+        targets.tidy();
+        assert_eq!((origin.strong_count(), targets.by_url.len()), (1, 2), "both are in the registry");
+        drop(first);
+        targets.tidy();
+        assert_eq!((origin.strong_count(), targets.by_url.len(), targets.by_origin.len()), (0, 1, 1), "its connections are closed");
     }
 
     #[test]

@@ -77,12 +77,15 @@ pub enum ClientError {
     Create(String),
 }
 
+const NO_SUCH: &str = "no such property: librdkafka's CONFIGURATION.md lists them";
+const BAD_VALUE: &str = "its value is not valid, or not supported by this build: librdkafka's CONFIGURATION.md says what is";
+
 impl From<KafkaError> for ClientError {
     fn from(error: KafkaError) -> Self {
         if let KafkaError::ClientConfig(kind, _, name, _) = error {
             let cause = match kind {
-                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "no such property",
-                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID => "its value is not valid, or not supported by this build",
+                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => NO_SUCH,
+                rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID => BAD_VALUE,
                 rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_OK => "refused",
             };
             return Self::Property { name, cause };
@@ -528,12 +531,12 @@ pub(crate) mod tests {
         let Err(error) = make::<_, BaseConsumer<PlainContext>>(&with(&[("no.such.thing", "1")]).plain(), PlainContext::default()) else {
             panic!("an unknown property was accepted")
         };
-        assert_eq!(error, ClientError::Property { name: "no.such.thing".into(), cause: "no such property" });
+        assert_eq!(error, ClientError::Property { name: "no.such.thing".into(), cause: NO_SUCH });
     }
 
     #[test]
     fn every_property_that_librdkafka_refuses_is_told_without_its_value() {
-        let cause = "its value is not valid, or not supported by this build";
+        let cause = BAD_VALUE;
         let property = |name: &str, cause| ClientError::Property { name: name.into(), cause };
         type Row<'a> = (&'a [(&'a str, &'a str)], Vec<ClientError>);
         let table: [Row<'_>; 4] = [
@@ -541,11 +544,7 @@ pub(crate) mod tests {
             (&[("linger.ms", "7"), ("session.timeout.ms", "6000"), ("sasl.password", "canary")], vec![]),
             (
                 &[("sasl.passwort", "canary"), ("compression.type", "canary"), ("no.such.thing", "canary")],
-                vec![
-                    property("compression.type", cause),
-                    property("no.such.thing", "no such property"),
-                    property("sasl.passwort", "no such property"),
-                ],
+                vec![property("compression.type", cause), property("no.such.thing", NO_SUCH), property("sasl.passwort", NO_SUCH)],
             ),
             (&[("fetch.min.bytes", "canary")], vec![property("fetch.min.bytes", cause)]),
         ];

@@ -180,7 +180,7 @@ mod tests {
             }
         };
         eprintln!("group formed and first record read after {:?}", start.elapsed());
-        assert_eq!(read.unreadable_headers, 0);
+        assert_eq!(read.left_out, 0);
         assert_eq!(read.record.key.as_deref(), Some(&b""[..]));
         assert_eq!(read.record.value, None);
         assert_eq!(read.record.headers, sent.headers);

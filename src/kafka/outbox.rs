@@ -13,7 +13,7 @@
 //! neither outcome would be true; the process ends, and the next owner takes the record up from the last commit.
 
 use super::client::{ClientError, ClientSettings, log_line, make};
-use super::record::{client_headers, cost};
+use super::record::client_headers;
 use super::right::{Operation, Resource, Right};
 use super::wait::Pauses;
 use crate::delivery::ports::{self, Appended, Refused};
@@ -241,7 +241,7 @@ impl Outbox {
     }
 
     fn send(&self, record: &NewRecord, answer: oneshot::Sender<Result<Appended, Code>>) -> Result<(), Code> {
-        let cost = u64::try_from(cost(record)).unwrap_or(u64::MAX);
+        let cost = u64::try_from(record.cost()).unwrap_or(u64::MAX);
         let mut out: BaseRecord<'_, [u8], [u8], Box<Pending>> =
             BaseRecord::with_opaque_to(&record.topic, Box::new(Pending { answer, cost, handed_over: Instant::now() }));
         out.key = record.key.as_deref();

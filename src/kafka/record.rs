@@ -3,10 +3,13 @@
 //! A borrowed message pins the whole fetch buffer it came in (400 held records of 900 bytes cost 176 MB, 6 MB detached), and one that is
 //! still alive keeps its consumer from closing. So a poll's message is copied at once, into one allocation for key, value and header values.
 
+use crate::domain::headers;
+use crate::domain::id::{CE_ID, CE_SOURCE};
 use crate::domain::record::{Header, NewRecord, Position, Record};
 use crate::domain::time::UnixMillis;
 use bytes::Bytes;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header as ClientHeader, Headers, Message, OwnedHeaders};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,19 +30,27 @@ impl TopicNames {
     }
 }
 
+/// Headers that a record keeps: each costs memory in many places, and a producer can write half a million into one record. Of one with more
+/// only those are kept that somebody here reads.
+const MAX_HEADERS: usize = 1024;
+
+/// Names that are no UTF-8, which the client crate cannot hand over, are passed over so many times in one record; what comes after the next
+/// one is left out, because finding each costs a panic.
+const MAX_UNREADABLE: usize = 16;
+
 /// A record detached from its client.
 #[derive(Debug)]
 pub struct Detached {
     /// The record.
     pub record: Record,
-    /// Headers left out because their names are no UTF-8, which the client cannot hand over (it panics; caught here).
-    pub unreadable_headers: usize,
+    /// Headers left out: see [`MAX_HEADERS`] and [`MAX_UNREADABLE`].
+    pub left_out: usize,
 }
 
 /// Copies what `message` borrows. A record without a timestamp has −1, as at the broker.
 pub fn detach(message: &BorrowedMessage<'_>, names: &mut TopicNames) -> Detached {
     let (key, value) = (message.key(), message.payload());
-    let (borrowed, unreadable_headers) = message.headers().map_or((Vec::new(), 0), readable);
+    let (borrowed, left_out) = message.headers().map_or((Vec::new(), 0), readable);
     let total =
         key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + borrowed.iter().map(|h| h.value.map_or(0, <[u8]>::len)).sum::<usize>();
     let mut buffer = Vec::with_capacity(total);
@@ -55,19 +66,53 @@ pub fn detach(message: &BorrowedMessage<'_>, names: &mut TopicNames) -> Detached
         value: take(value),
         headers: borrowed.iter().map(|h| Header { name: Box::from(h.key), value: take(h.value) }).collect(),
     };
-    Detached { record, unreadable_headers }
+    Detached { record, left_out }
 }
 
-/// The headers whose names are UTF-8, and how many are not. Reading another one panics inside the client crate: a producer must not be
-/// able to stop the line with one byte, so the panic is caught; the second way is gone only when the first has failed.
+/// The headers that are kept, and how many are left out. Reading one whose name is no UTF-8 panics inside the client crate: a producer must
+/// not be able to stop the line with one byte, so the panic is caught.
 fn readable(headers: &BorrowedHeaders) -> (Vec<ClientHeader<'_, &[u8]>>, usize) {
-    if let Ok(all) = catch_unwind(AssertUnwindSafe(|| headers.iter().collect::<Vec<_>>())) {
-        return (all, 0);
-    }
     let count = headers.count();
-    let good: Vec<_> = (0..count).filter_map(|i| catch_unwind(AssertUnwindSafe(|| headers.get(i))).ok()).collect();
-    let bad = count - good.len();
-    (good, bad)
+    let (mut kept, mut next, mut unreadable) = (Vec::with_capacity(count.min(MAX_HEADERS)), 0, 0);
+    READS_HEADERS.set(true);
+    while next < count && unreadable <= MAX_UNREADABLE {
+        let to_the_end = catch_unwind(AssertUnwindSafe(|| {
+            while next < count {
+                keep(&mut kept, headers.get(next), count > MAX_HEADERS);
+                next += 1;
+            }
+        }));
+        if to_the_end.is_err() {
+            unreadable += 1;
+            next += 1;
+        }
+    }
+    READS_HEADERS.set(false);
+    let more = kept.len().saturating_sub(MAX_HEADERS);
+    kept.drain(..more);
+    let left_out = count - kept.len();
+    (kept, left_out)
+}
+
+/// Of `too_many` those that somebody here reads, and the last of those: of doubled ones the last counts.
+fn keep<'a>(kept: &mut Vec<ClientHeader<'a, &'a [u8]>>, header: ClientHeader<'a, &'a [u8]>, too_many: bool) {
+    let is_read = |name: &str| name.starts_with(headers::name::PREFIX) || [CE_SOURCE, CE_ID].contains(&name);
+    if !too_many || is_read(header.key) {
+        if kept.len() >= 2 * MAX_HEADERS {
+            kept.drain(..MAX_HEADERS);
+        }
+        kept.push(header);
+    }
+}
+
+thread_local! {
+    static READS_HEADERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is at a place where a panic of the client is expected, and caught: nothing to be printed.
+#[must_use]
+pub fn expects_a_panic() -> bool {
+    READS_HEADERS.get()
 }
 
 /// The headers of `record` as a producer takes them: in order, null and empty kept apart.
@@ -77,12 +122,6 @@ pub(crate) fn client_headers(record: &NewRecord) -> Option<OwnedHeaders> {
     }
     let start = OwnedHeaders::new_with_capacity(record.headers.len());
     Some(record.headers.iter().fold(start, |headers, h| headers.insert(ClientHeader { key: &h.name, value: h.value.as_deref() })))
-}
-
-/// What `record` costs while it awaits acknowledgement, in bytes: as `Record::cost`.
-pub(crate) fn cost(record: &NewRecord) -> usize {
-    let bytes = |b: &Option<Bytes>| b.as_ref().map_or(0, Bytes::len);
-    256 + bytes(&record.key) + bytes(&record.value) + record.headers.iter().map(|h| h.name.len() + bytes(&h.value)).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -112,7 +151,6 @@ mod tests {
             read,
             [("a".into(), Some(b"1".to_vec())), ("b".into(), None), ("a".into(), Some(vec![])), ("c".into(), Some(b"\xff".to_vec()))]
         );
-        assert_eq!(cost(&record), 256 + 4 + 1 + 1);
         assert!(client_headers(&NewRecord { headers: vec![], ..record }).is_none());
     }
 }

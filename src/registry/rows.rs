@@ -96,12 +96,15 @@ fn callback_template(row: &Fields<'_>, options: &LoadOptions) -> CallbackTemplat
     let timeout = entry.timeout.unwrap_or(policy.timeout);
     if timeout > options.drain_timeout {
         let (timeout, drain) = (show_duration(timeout), show_duration(options.drain_timeout));
-        row.warning("timeout", format!("{timeout} exceeds delivery.drain_timeout ({drain}): a stop may cut attempts short"));
+        row.warning(
+            "timeout",
+            format!("{timeout} exceeds delivery.drain_timeout ({drain}): a stop may cut attempts short; raise the one or lower the other"),
+        );
     }
     let first = entry.delays.as_ref().unwrap_or(&policy.delays).first().copied();
     if let Some(first) = first.filter(|first| *first < options.smallest_tier) {
         let (first, smallest) = (show_duration(first), show_duration(options.smallest_tier));
-        row.warning("retry.delays", format!("the first delay, {first}, rounds up to the smallest delay tier ({smallest})"));
+        row.warning("retry.delays", format!("the first delay, {first}, rounds up to the smallest delay tier, {smallest}: write that, or add a tier to delivery.delay_tiers"));
     }
     entry
 }
@@ -129,11 +132,14 @@ fn key(row: &Fields<'_>) -> KeyEntry {
         if value.len() < SHORT_KEY {
             row.warning(
                 "",
-                format!("the key has {} bytes: below {SHORT_KEY}, it can be searched for by anyone who sees a callback", value.len()),
+                format!(
+                    "the key has {} bytes: below {SHORT_KEY}, it can be searched for by anyone who sees a callback; take a longer one",
+                    value.len()
+                ),
             );
         }
         if value.first().is_some_and(u8::is_ascii_whitespace) || value.last().is_some_and(u8::is_ascii_whitespace) {
-            row.warning("", "the key begins or ends with white space, which counts");
+            row.warning("", "the key begins or ends with white space, which counts; remove it unless it is meant");
         }
     }
     let entry = KeyEntry {

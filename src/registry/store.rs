@@ -3,18 +3,18 @@
 //! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts
 //! as a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
 //! registry at any row's end, with bindings missing, and events would be skipped by it for good. One that stays cut off (a full disk, a copy that
-//! broke) is a valid registry too: what would take too many domains away, or their bindings, waits for a person.
+//! broke) is a valid registry too: what would take too many domains away, or their bindings, or the keys of a template, waits for a person.
 //!
 //! A replaced snapshot is kept until nobody else holds it: the last holder frees it, which takes long for a big one, and is to be this side,
 //! never the engine.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
-use crate::domain::registry::Registry;
+use crate::domain::registry::{Losses, Registry};
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An automatic reload may drop this many domains, or a tenth of them where that is more.
+/// An automatic reload may drop this many domains (or paths), or a tenth of them where that is more.
 const MAY_DROP: usize = 10;
 
 /// Who wants a reload.
@@ -40,15 +40,8 @@ pub enum ReloadOutcome {
     Unchanged,
     /// The files are wrong; the last good snapshot stays.
     Refused(Vec<Problem>),
-    /// The files are right but would drop too many domains; the last good snapshot stays until SIGHUP.
-    Shrunk {
-        /// Domains in force.
-        domains: usize,
-        /// How many of them the file no longer has.
-        dropped: usize,
-        /// How many of the others had bindings and have none any more.
-        unbound: usize,
-    },
+    /// The files are right but would take too much away; the last good snapshot stays until SIGHUP.
+    Shrunk(Losses),
 }
 
 /// Holds the snapshot in force and replaces it from its file. Clones share it.
@@ -122,10 +115,9 @@ impl Store {
             Err(problems) => return ReloadOutcome::Refused(problems),
         };
         let current = self.current.load();
-        let domains = current.domain_names().len();
-        let (dropped, unbound) = (current.domains_missing_in(&next), current.domains_unbound_in(&next));
-        if act == Act::Automatic && drops_too_many(domains, dropped, unbound) {
-            return ReloadOutcome::Shrunk { domains, dropped, unbound };
+        let losses = Losses::between(&current, &next);
+        if act == Act::Automatic && are_too_many(&losses) {
+            return ReloadOutcome::Shrunk(losses);
         }
         drop(current);
         let registry = Arc::new(next);
@@ -140,10 +132,12 @@ impl Store {
     }
 }
 
-/// All, or more than a tenth and more than ten; a domain that lost its bindings counts with the latter.
-const fn drops_too_many(domains: usize, dropped: usize, unbound: usize) -> bool {
-    let lost = dropped + unbound;
-    dropped > 0 && dropped == domains || lost > MAY_DROP && lost * 10 > domains
+/// All domains; of domains and their bindings, or of the paths in them, more than a tenth and more than ten; any template's keys: a file cut
+/// off before them is right, too.
+fn are_too_many(losses: &Losses) -> bool {
+    let many = |lost: usize, of: usize| lost > MAY_DROP && lost * 10 > of;
+    let Losses { domains, dropped, unbound, paths, unbound_paths, unsigned } = losses;
+    *dropped > 0 && dropped == domains || many(dropped + unbound, *domains) || many(*unbound_paths, *paths) || !unsigned.is_empty()
 }
 
 impl Source {

@@ -110,6 +110,11 @@ fn the_full_example_loads_with_its_keys_and_headers_from_files() {
     let (from, until) = (UnixMillis(1_793_491_200_000), UnixMillis(1_796_083_200_000));
     let recording = domain.recording_at(Some("live"), from).unwrap();
     assert_eq!((&recording.formats[..], recording.keep), (&[Format::Hls, Format::Mp4][..], Keep::Forever));
+    let printed = format!("{template:?} {template:#?}");
+    for secret in ["0123456789abcdefghij", "canary", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+        let bytes = format!("{:?}", secret.as_bytes());
+        assert!(!printed.contains(secret) && !printed.contains(bytes.trim_matches(['[', ']'])), "what a panic may print shows {secret}");
+    }
     assert!(domain.callback_at(Some("live"), from).is_some() && domain.callback_at(Some("live"), until).is_none());
     assert!(domain.mixes_regions(Some("live"), Some("finale")));
 }
@@ -218,7 +223,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
             format!("{TEMPLATE}[callback_templates.headers]\nHost = 'a'\nx-a = {{ env = 'NOT_SET' }}\nwebhook-id = 'x'"),
             &[
                 "r.toml:5: callback_templates[0].headers.Host: this header is set by the daemon or the connection, a template cannot set it",
-                "r.toml:6: callback_templates[0].headers.x-a.env: the environment variable NOT_SET is not set",
+                "r.toml:6: callback_templates[0].headers.x-a.env: the environment variable NOT_SET is not set: set it where this process starts, or name another",
                 "r.toml:7: callback_templates[0].headers.webhook-id: this header is set by the daemon or the connection, a template cannot set it",
             ],
         ),
@@ -251,7 +256,7 @@ fn each_mistake_is_told_with_file_line_and_key() {
         ),
         (
             format!("{TEMPLATE}{TEMPLATE}"),
-            &["r.toml:5: callback_templates[1].name: the name \"shop\" is used twice: callback_templates[0], r.toml:1"],
+            &["r.toml:5: callback_templates[1].name: the name \"shop\" is used twice, rename one: callback_templates[0], r.toml:1"],
         ),
         (
             "[[domains]]\nname = 'a b'\nregion = 'moon'".into(),
@@ -308,10 +313,10 @@ fn doubtful_things_are_warned_about() {
     assert_eq!(
         parse(text).unwrap().warnings,
         [
-            "r.toml:5: callback_templates[0].timeout: 26s exceeds delivery.drain_timeout (25s): a stop may cut attempts short",
-            "r.toml:6: callback_templates[0].retry.delays: the first delay, 1s, rounds up to the smallest delay tier (5s)",
-            "r.toml:7: callback_templates[0].keys[0]: the key begins or ends with white space, which counts",
-            "r.toml:7: callback_templates[0].keys[0]: the key has 6 bytes: below 20, it can be searched for by anyone who sees a callback",
+            "r.toml:5: callback_templates[0].timeout: 26s exceeds delivery.drain_timeout (25s): a stop may cut attempts short; raise the one or lower the other",
+            "r.toml:6: callback_templates[0].retry.delays: the first delay, 1s, rounds up to the smallest delay tier, 5s: write that, or add a tier to delivery.delay_tiers",
+            "r.toml:7: callback_templates[0].keys[0]: the key begins or ends with white space, which counts; remove it unless it is meant",
+            "r.toml:7: callback_templates[0].keys[0]: the key has 6 bytes: below 20, it can be searched for by anyone who sees a callback; take a longer one",
             "r.toml:14: mixes[0].inputs: not every input's domain has a region: whether they differ cannot be told",
         ]
     );

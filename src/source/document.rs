@@ -134,7 +134,7 @@ impl Document {
             }
             let variable = Arc::new(Variable { name: name.into(), text: text.into() });
             if !put(&mut self.root, &path, &variable) {
-                let message = "there is no table of that name to put it into".into();
+                let message = "a level of its name is a value, not a table: mend what stands between the underscores".into();
                 let key = path.iter().map(|part| key_part(part)).collect::<Vec<_>>().join(".");
                 problems.push(Problem { file: name.into(), line: None, key, message });
             }

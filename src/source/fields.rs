@@ -105,7 +105,8 @@ impl<'a> Fields<'a> {
                 let name = variable.text()?;
                 let found = self.reading.environment.get(name);
                 if found.is_none() {
-                    variable.problem(format!("the environment variable {name} is not set"));
+                    variable
+                        .problem(format!("the environment variable {name} is not set: set it where this process starts, or name another"));
                 }
                 found.map(|text| Zeroizing::new(text.as_bytes().to_vec()))
             }

@@ -121,6 +121,10 @@ pub fn cannot_be_read(path: &Path, error: &io::Error) -> String {
         format!("; {}", permission(path))
     } else if kind == io::ErrorKind::IsADirectory {
         "; it is a folder: name a file".into()
+    } else if kind == io::ErrorKind::NotADirectory {
+        "; a part of the path is a file, not a folder: mend the path".into()
+    } else if error.raw_os_error() == Some(libc::ELOOP) {
+        "; links lead round in a circle: mend the link".into()
     } else {
         String::new()
     };

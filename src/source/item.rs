@@ -279,7 +279,7 @@ impl<'a> Item<'a> {
     pub fn path_of_file(&self) -> Option<PathBuf> {
         let text = self.text()?;
         if text.is_empty() {
-            self.problem("the path is empty");
+            self.problem("the path is empty: name a file");
             return None;
         }
         Some(self.reading.document.relative(text))

@@ -149,7 +149,7 @@ fn a_secret_comes_from_a_file_a_variable_or_the_value_and_one_trailing_newline_o
     assert_eq!(
         found,
         [
-            "a.toml:4: d.env: the environment variable NOT_SET is not set",
+            "a.toml:4: d.env: the environment variable NOT_SET is not set: set it where this process starts, or name another",
             "a.toml:5: e.file: no/such cannot be read: No such file or directory (os error 2); create it, or mend the path"
         ]
     );

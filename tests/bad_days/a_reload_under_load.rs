@@ -4,7 +4,7 @@
 use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of};
 use crate::harness::Over;
 use crate::harness::daemon::Daemon;
-use crate::harness::latency::{by_phase, p99};
+use crate::harness::latency::{by_phase, p99, send_evenly};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
 use std::fmt::Write as _;
@@ -143,17 +143,8 @@ fn a_thousand_reloads_some_broken_some_shrinking_neither_misjudge_nor_delay_an_e
     let (sent, phases, reloads) = std::thread::scope(|threads| {
         let ending = Over(&over);
         let producing = threads.spawn(|| {
-            // 250 events a second, each of another domain.
-            let mut sent = Vec::new();
-            let start = Instant::now();
-            while !over.load(Ordering::Relaxed) {
-                let n = sent.len();
-                sent.push(Instant::now());
-                for event in events(&domains[n % DOMAINS], n..n + 1) {
-                    scene.producer.send(scene.source(), &event);
-                }
-                std::thread::sleep((start + Duration::from_millis(4 * (n as u64 + 1))).saturating_duration_since(Instant::now()));
-            }
+            // Each of another domain.
+            let sent = send_evenly(&over, |n| scene.producer.send(scene.source(), &events(&domains[n % DOMAINS], n..n + 1)[0]));
             scene.producer.flush();
             sent
         });

@@ -6,6 +6,9 @@ use crate::harness::kafka::New;
 use crate::harness::receiver::Answer;
 use crate::harness::scene::{Scene, event, simple_registry};
 use crate::harness::{SOON, await_true};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -50,6 +53,19 @@ fn forged(topic: &str) -> Vec<New> {
         .collect()
 }
 
+/// Ids that would break out of a header's line or a metric's label, or fill them.
+const FORGED_IDS: [&[u8]; 6] = [b"a\r\nx-injected: 1", b"id\0", b"id with \"quotes\"", &[b'i'; 65], "\u{202e}id".as_bytes(), &[0xff; 8]];
+
+/// Events with such an id, and the ids that they have instead: the first half of the value's SHA-256.
+fn with_forged_ids(first: usize) -> Vec<(New, String)> {
+    let records = FORGED_IDS.iter().enumerate().map(|(n, id)| {
+        let value = event("shop.example", first + n);
+        let derived = URL_SAFE_NO_PAD.encode(&Sha256::digest(&value)[..16]);
+        (New::value(value).header("callbackd-id", *id), derived)
+    });
+    records.collect()
+}
+
 #[test]
 fn a_poison_record_in_every_tier_and_in_the_replay_topic_holds_up_nothing() {
     let (receiver, accepted) = accepting(|_, _| Answer::Status(200));
@@ -68,6 +84,10 @@ fn a_poison_record_in_every_tier_and_in_the_replay_topic_holds_up_nothing() {
         }
         for new in forged(short) {
             good.insert(String::from_utf8(new.headers[0].1.clone().unwrap()).unwrap());
+            scene.producer.send(topic, &new);
+        }
+        for (new, id) in with_forged_ids(1_000 * (at + 1)) {
+            good.insert(id);
             scene.producer.send(topic, &new);
         }
         // What is behind the poison, in the same partition.
@@ -90,6 +110,9 @@ fn a_poison_record_in_every_tier_and_in_the_replay_topic_holds_up_nothing() {
         assert_eq!(letter.value, garbage()[n.parse::<usize>().unwrap()].value, "the bytes of {key} are intact");
     }
     assert_eq!((accepted.ids(), accepted.repeats()), (good.len(), 0));
+    assert!(receiver.requests().iter().all(|request| request.header("x-injected").is_none()));
+    let injected = daemon.log().lines().filter(|line| line.starts_with("x-injected")).count();
+    assert_eq!(injected, 0, "no line of the log begins with what another wrote");
     super::wait_quiet(&scene);
     daemon.stop();
 }

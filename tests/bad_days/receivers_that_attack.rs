@@ -3,7 +3,7 @@
 
 use super::{NO_CIRCUIT, accepting, events, registry_of};
 use crate::harness::Over;
-use crate::harness::latency::{by_phase, p99};
+use crate::harness::latency::{by_phase, p99, send_evenly};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
 use std::collections::BTreeMap;
@@ -148,17 +148,8 @@ fn receivers_that_attack_are_judged_and_cost_neither_memory_nor_the_others_time(
     let (sent, phases, peaks) = std::thread::scope(|threads| {
         let ending = Over(&over);
         let producing = threads.spawn(|| {
-            // 250 events a second for one who is well.
-            let mut sent = Vec::new();
-            let start = Instant::now();
-            while !over.load(Ordering::Relaxed) {
-                let n = sent.len();
-                sent.push(Instant::now());
-                for event in events("well.example", n..n + 1) {
-                    scene.producer.send(scene.source(), &event);
-                }
-                std::thread::sleep((start + Duration::from_millis(4 * (n as u64 + 1))).saturating_duration_since(Instant::now()));
-            }
+            // For one who is well.
+            let sent = send_evenly(&over, |n| scene.producer.send(scene.source(), &events("well.example", n..n + 1)[0]));
             scene.producer.flush();
             sent
         });

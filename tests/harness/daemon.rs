@@ -116,6 +116,11 @@ impl Daemon {
         self.process.exit_code().is_none()
     }
 
+    /// Whether its end has left its memory behind.
+    pub(crate) fn dumped_core(&self) -> bool {
+        self.process.dumped_core
+    }
+
     /// Waits for its end; the exit code.
     pub(crate) fn wait_exit(&mut self, deadline: Duration) -> i32 {
         let start = Instant::now();

@@ -2,7 +2,23 @@
 
 use super::receiver::Request;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// From one event to the next: 250 a second.
+const PACE: Duration = Duration::from_millis(4);
+
+/// Has one event after the other sent at an even pace until it is `over`; when each was.
+pub(crate) fn send_evenly(over: &AtomicBool, mut send: impl FnMut(usize)) -> Vec<Instant> {
+    let mut sent = Vec::new();
+    let start = Instant::now();
+    while !over.load(Ordering::Relaxed) {
+        sent.push(Instant::now());
+        send(sent.len() - 1);
+        std::thread::sleep((start + PACE * sent.len() as u32).saturating_duration_since(Instant::now()));
+    }
+    sent
+}
 
 /// From sending to arrival in milliseconds, of what was sent in each of the three phases that the four instants bound; `number` is which of
 /// `sent` a request is of.

@@ -49,13 +49,15 @@ pub(crate) fn remove_at_the_end(data: &Path) {
 pub(crate) struct Process {
     child: Child,
     over: Option<i32>,
+    /// The system wrote, or passed on, what was in its memory.
+    pub(crate) dumped_core: bool,
 }
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Self> {
         let child = command.spawn()?;
         tell(&format!("began {}", child.id()));
-        Ok(Self { child, over: None })
+        Ok(Self { child, over: None, dumped_core: false })
     }
 
     /// Its process id.
@@ -63,7 +65,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends `TERM`, `KILL`, `STOP`, `CONT` or `HUP`.
+    /// Sends `TERM`, `KILL`, `STOP`, `CONT`, `HUP` or `ABRT`.
     pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(done.is_ok_and(|s| s.success()), "kill -{name} {}", self.child.id());
@@ -76,6 +78,7 @@ impl Process {
             && let Some(status) = self.child.try_wait().unwrap()
         {
             tell(&format!("ended {}", self.child.id()));
+            self.dumped_core = status.core_dumped();
             self.over = Some(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
         }
         self.over

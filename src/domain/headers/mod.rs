@@ -28,6 +28,8 @@ pub const MAX_BYTES: usize = 1536;
 
 /// Names and values of headers that pass through, together; above it they are dropped and counted.
 pub const MAX_FOREIGN_BYTES: usize = 8 * 1024;
+/// So many headers of others pass: empty ones have no bytes.
+const MAX_FOREIGN: usize = 256;
 
 /// The detail of a dead letter, ASCII.
 pub const MAX_DETAIL_BYTES: usize = 128;
@@ -178,7 +180,7 @@ impl Chain {
     }
 
     /// Headers of a requeue due at `due`, appended at about `now`: ours, then those of `record` that pass through
-    /// (all but `callbackd-*`; none when they exceed 8 KiB together: then the second value is true).
+    /// (all but `callbackd-*`; none when they exceed 8 KiB together, or 256: then the second value is true).
     #[must_use]
     pub fn requeue_headers(&self, record: &Record, due: UnixMillis, now: UnixMillis) -> (Vec<Header>, bool) {
         let mut headers = self.identity();
@@ -232,7 +234,7 @@ fn header(name: &str, value: String) -> Header {
 fn pass_through(record: &Record, headers: &mut Vec<Header>) -> bool {
     let foreign = || record.headers.iter().filter(|h| !h.name.starts_with(name::PREFIX));
     let size: usize = foreign().map(|h| h.name.len() + h.value.as_ref().map_or(0, Bytes::len)).sum();
-    let fits = size <= MAX_FOREIGN_BYTES;
+    let fits = size <= MAX_FOREIGN_BYTES && foreign().count() <= MAX_FOREIGN;
     if fits {
         headers.extend(foreign().cloned());
     }
@@ -636,6 +638,12 @@ mod tests {
 
     #[test]
     fn foreign_headers_pass_up_to_eight_kibibytes_and_none_beyond() {
+        for (count, dropped) in [(256, false), (257, true)] {
+            let record = record(&vec![("", None); count]);
+            let (headers, told) = Chain::read(&record, Origin::Source, DAY).requeue_headers(&record, UnixMillis(1), UnixMillis(0));
+            assert_eq!(told, dropped, "{count}");
+            assert_eq!(headers.iter().filter(|h| h.name.is_empty()).count(), if dropped { 0 } else { count });
+        }
         for (bytes, dropped) in [(8_191, false), (8_192, true)] {
             let big = "v".repeat(bytes - 1);
             let record = record(&[("a", Some("")), ("b", Some(&big)), ("callbackd-detail", Some(&big))]);

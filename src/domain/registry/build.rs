@@ -101,7 +101,7 @@ impl Build<'_> {
             let mut found = self.found(EntityKind::Account, index);
             found.name("id", &entry.id);
             if let Some(other) = first.insert(&*entry.id, index) {
-                found.clash("id", format!("the account {:?} is listed twice", entry.id), Some(other));
+                found.clash("id", format!("the account {:?} is listed twice, remove one", entry.id), Some(other));
             }
             accounts.insert(entry.id.as_str().into(), entry.storage);
         }
@@ -117,7 +117,7 @@ impl Build<'_> {
             let mut found = self.found(kind, index);
             found.name("name", name);
             if let Some(other) = first.insert(name, index) {
-                found.clash("name", format!("the name {name:?} is used twice"), Some(other));
+                found.clash("name", format!("the name {name:?} is used twice, rename one"), Some(other));
             }
             if let Some(id) = account
                 && !accounts.contains_key(id)
@@ -129,7 +129,10 @@ impl Build<'_> {
             if *count == limit + 1 {
                 let whose = account
                     .map_or_else(|| "templates without an account count as one account, which".into(), |id| format!("account {id:?}"));
-                found.add("", format!("{whose} has more than {limit} templates of this kind (registry.templates_per_account)"));
+                found.add(
+                    "",
+                    format!("{whose} has more than {limit} templates of this kind: delete some, or raise registry.templates_per_account"),
+                );
             }
         }
     }
@@ -173,7 +176,13 @@ impl Build<'_> {
                     found.add(format!("urls.{field}"), "the template has a client_certificate, which http cannot show: write https");
                     None
                 }
-                Ok(url) => Some(Arc::new(CallbackUrl { identity: identity.clone(), ..url })),
+                Ok(url) => match url.unsendable() {
+                    Some(why) => {
+                        found.add(format!("urls.{field}"), why);
+                        None
+                    }
+                    None => Some(Arc::new(CallbackUrl { identity: identity.clone(), ..url })),
+                },
                 Err(refusal) => {
                     found.add(format!("urls.{field}"), refusal.to_string());
                     None
@@ -214,7 +223,7 @@ impl Build<'_> {
                 continue;
             };
             if let Some(other) = first.insert(name.clone(), index) {
-                found.clash("name", format!("the domain \"{name}\" is listed twice"), Some(other));
+                found.clash("name", format!("the domain \"{name}\" is listed twice, remove one"), Some(other));
             }
             let domain =
                 Domain { account, region: entry.region, whole: Schedule::default(), paths: HashMap::new(), mixed_regions: HashMap::new() };
@@ -318,7 +327,7 @@ impl Build<'_> {
                 continue;
             };
             if let Some(other) = first.insert((name, &*entry.path, &*entry.stream), index) {
-                found.clash("", "this stream is listed twice", Some(other));
+                found.clash("", "this stream is listed twice, remove one", Some(other));
             }
             if regions.windows(2).any(|pair| pair[0] != pair[1]) {
                 domain.mixed_regions.entry(entry.path.as_str().into()).or_default().insert(entry.stream.as_str().into());

@@ -27,9 +27,11 @@ const RESERVED_HEADERS: [&str; 12] = [
 const RESERVED_PREFIXES: [&str; 2] = ["webhook-", "callbackd-"];
 const HEADERS: usize = 32;
 const HEADER_BYTES: usize = 4096;
+const HEADER_NAME_BYTES: usize = 256;
 
 /// The vendor's keys have up to 32 characters; whatever is longer than this is some other file.
 const KEY_BYTES: usize = 1024;
+const KEYS: usize = 32;
 
 const DAY: u64 = 24 * 3600;
 const TIMEOUT: RangeInclusive<Duration> = MIN_TIMEOUT..=MAX_TIMEOUT;
@@ -135,17 +137,26 @@ impl Found<'_> {
 
     /// The keys of a template. No message shows a byte of them.
     pub(super) fn keys(&mut self, entries: Vec<KeyEntry>) -> Vec<SigningKey> {
+        if entries.len() > KEYS {
+            self.add(
+                "keys",
+                format!("at most {KEYS} keys, there are {}: each signs every callback; remove those that have expired", entries.len()),
+            );
+        }
         let mut ids = HashSet::new();
         let mut keys = Vec::with_capacity(entries.len());
         for (at, entry) in entries.into_iter().enumerate() {
             self.name(format!("keys[{at}].id"), &entry.id);
             if !ids.insert(entry.id.clone()) {
-                self.add(format!("keys[{at}].id"), format!("the key id {:?} is used twice in this template", entry.id));
+                self.add(
+                    format!("keys[{at}].id"),
+                    format!("the key id {:?} is used twice in this template: give each key an id of its own", entry.id),
+                );
             }
             if entry.value.is_empty() {
                 self.add(format!("keys[{at}]"), "the key is empty: give its bytes; without keys callbacks are not signed");
             } else if entry.value.len() > KEY_BYTES {
-                self.add(format!("keys[{at}]"), format!("the key has more than {KEY_BYTES} bytes"));
+                self.add(format!("keys[{at}]"), format!("the key has more than {KEY_BYTES} bytes: give a shorter one"));
             }
             let secret = entry.secret.and_then(|text| match webhook_secret(&text) {
                 Ok(secret) => Some(secret),
@@ -186,7 +197,7 @@ impl Found<'_> {
         for entry in entries {
             let field = format!("headers.{}", entry.name);
             let Ok(name) = http::HeaderName::from_bytes(entry.name.as_bytes()) else {
-                self.add(field, "not a header name");
+                self.add(field, "not a header name: write one such as x-api-key");
                 continue;
             };
             if RESERVED_HEADERS.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)) {
@@ -195,6 +206,10 @@ impl Found<'_> {
             }
             if !names.insert(name.clone()) {
                 self.add(field, "the same header twice (names are compared in lower case)");
+                continue;
+            }
+            if name.as_str().len() > HEADER_NAME_BYTES {
+                self.add("headers", format!("a header's name has at most {HEADER_NAME_BYTES} bytes, one has {}", name.as_str().len()));
                 continue;
             }
             if entry.value.len() > HEADER_BYTES {

@@ -266,7 +266,7 @@ pub struct RecordingTemplateEntry {
 }
 
 /// A callback template as written; an absent override leaves what the policy says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CallbackTemplateEntry {
     /// Unique among callback templates.
     pub name: String,
@@ -304,6 +304,13 @@ pub struct CallbackTemplateEntry {
     pub client_certificate: Option<ClientCertificateEntry>,
     /// Request headers.
     pub headers: Vec<HeaderEntry>,
+}
+
+/// Queries of URLs, keys and header values may be secrets.
+impl fmt::Debug for CallbackTemplateEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackTemplateEntry").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A client certificate as written, its references resolved. Both are PEM.

@@ -19,6 +19,7 @@ mod digest;
 mod entry;
 mod identity;
 mod key;
+mod losses;
 mod template;
 
 pub use entry::{
@@ -27,6 +28,7 @@ pub use entry::{
 };
 pub use identity::{BadIdentity, ClientIdentity, Fingerprint};
 pub use key::{SecretError, webhook_secret};
+pub use losses::Losses;
 pub use template::{CallbackTemplate, CallbackUrl, Endpoint, RecordingTemplate, TemplateHeader};
 
 use super::id::DomainName;
@@ -175,10 +177,11 @@ impl Registry {
         self.endpoints
     }
 
-    /// When the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`; `None`: none ever does.
+    /// When, after `now`, the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`; `None`:
+    /// none ever does. One that has run out already is another matter: its callbacks wait, and that is told.
     #[must_use]
-    pub fn keys_run_out(&self) -> Option<UnixMillis> {
-        self.callback_templates.values().filter_map(|template| template.keys.runs_out()).min()
+    pub fn keys_run_out(&self, now: UnixMillis) -> Option<UnixMillis> {
+        self.callback_templates.values().filter_map(|template| template.keys.runs_out(now)).min()
     }
 
     /// How many entries of each kind there are, for `callbackd_registry_entries{kind}`.
@@ -192,19 +195,6 @@ impl Registry {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
-    }
-
-    /// How many of this registry's domains `next` no longer has.
-    #[must_use]
-    pub fn domains_missing_in(&self, next: &Self) -> usize {
-        self.domains.keys().filter(|name| !next.domains.contains_key(*name)).count()
-    }
-
-    /// How many of this registry's domains have a binding here and none in `next`, which still has the domain. One that ended is a binding.
-    #[must_use]
-    pub fn domains_unbound_in(&self, next: &Self) -> usize {
-        let lost = |name, domain: &Domain| domain.is_bound() && next.domains.get(name).is_some_and(|domain| !domain.is_bound());
-        self.domains.iter().filter(|(name, domain)| lost(*name, domain)).count()
     }
 }
 

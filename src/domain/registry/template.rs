@@ -5,12 +5,16 @@ use super::super::event::EventKind;
 use super::super::policy::Policy;
 use super::super::signature::KeyRing;
 use super::{ClientIdentity, Format, Keep};
+use rustls_pki_types::ServerName;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a callback URL, normalised: most servers take no longer ones.
+const MAX_URL: usize = 8 * 1024;
+
 /// A callback URL, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallbackUrl {
     /// As normalised by the URL standard, without a fragment.
     pub url: url::Url,
@@ -21,6 +25,17 @@ pub struct CallbackUrl {
 }
 
 impl CallbackUrl {
+    /// Why nothing could be sent to it, though it is a URL and its address may be dialled; `None`: something can.
+    pub(super) fn unsendable(&self) -> Option<String> {
+        let length = self.url.as_str().len();
+        if length > MAX_URL {
+            return Some(format!("has {length} bytes, at most {MAX_URL} can be sent"));
+        }
+        let named = self.url.domain().filter(|_| self.url.scheme() == "https").map(|name| name.strip_suffix('.').unwrap_or(name));
+        let nameless = named.is_some_and(|name| ServerName::try_from(name).is_err());
+        nameless.then(|| "the host is no name that a certificate could be for: mend it, or write http".to_owned())
+    }
+
     /// From a parsed URL that was judged already; its fragment, which is never sent, is dropped.
     #[must_use]
     pub fn new(mut url: url::Url) -> Self {
@@ -38,6 +53,13 @@ impl CallbackUrl {
         let url = url::Url::parse(text).map_err(|_| Refusal::Url)?;
         addresses.judge_url(&url)?;
         Ok(Self::new(url))
+    }
+}
+
+/// Without the query, which may hold a secret.
+impl fmt::Debug for CallbackUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallbackUrl").field(&self.endpoint.0).finish()
     }
 }
 

@@ -155,12 +155,12 @@ fn keys_have_unique_ids_and_are_never_empty() {
     assert_eq!(
         found,
         [
-            "callback_templates[0].keys[1].id: the key id \"a\" is used twice in this template",
+            "callback_templates[0].keys[1].id: the key id \"a\" is used twice in this template: give each key an id of its own",
             "callback_templates[0].keys[1]: the key is empty: give its bytes; without keys callbacks are not signed",
             "callback_templates[0].keys[2].expires: must be later than not_before",
             "callback_templates[0].keys[3].secret: a secret has 24 to 64 bytes (after decoding what follows whsec_), this one has 10",
             "callback_templates[0].keys[4].secret: what follows whsec_ is not base64",
-            "callback_templates[0].keys[5]: the key has more than 1024 bytes",
+            "callback_templates[0].keys[5]: the key has more than 1024 bytes: give a shorter one",
         ]
     );
 }
@@ -183,7 +183,7 @@ fn headers_that_the_daemon_or_the_connection_sets_are_refused() {
         assert_eq!(found, [format!("callback_templates[0].headers.{name}: {expected}")]);
     }
     for (name, value, expected) in [
-        ("x y", &b"v"[..], "not a header name"),
+        ("x y", &b"v"[..], "not a header name: write one such as x-api-key"),
         ("x-y", b"canary\r\nhost: evil", "a header's value has printable ASCII only"),
         ("x-y", "café".as_bytes(), "a header's value has printable ASCII only"),
         ("x-y", &[b'v'; 4097], "a header's value has at most 4096 bytes"),
@@ -191,8 +191,31 @@ fn headers_that_the_daemon_or_the_connection_sets_are_refused() {
         let found = problems_of_template(|template| template.headers = vec![header(name, value)]);
         assert_eq!(found, [format!("callback_templates[0].headers.{name}: {expected}")]);
     }
+    let long = problems_of_template(|template| template.headers = vec![header(&"x".repeat(257), b"v")]);
+    assert_eq!(long, ["callback_templates[0].headers: a header's name has at most 256 bytes, one has 257"]);
     let found = problems_of_template(|template| template.headers = vec![header("x-a", b"1"), header("X-A", b"2")]);
     assert_eq!(found, ["callback_templates[0].headers.X-A: the same header twice (names are compared in lower case)"]);
+}
+
+#[test]
+fn what_could_never_be_sent_is_refused() {
+    let found = |url: String| problems_of_template(|template| template.recording_file = Some(url));
+    let long = |length: usize| format!("https://shop.example/{}", "x".repeat(length - 21));
+    assert_eq!(found(long(8192)), Vec::<String>::new());
+    assert_eq!(found(long(8193)), ["callback_templates[0].urls.recording_file: has 8193 bytes, at most 8192 can be sent"]);
+    // Each of its letters becomes six.
+    assert_eq!(
+        found(format!("https://shop.example/{}", "é".repeat(1400))),
+        ["callback_templates[0].urls.recording_file: has 8421 bytes, at most 8192 can be sent"]
+    );
+    let nameless = "the host is no name that a certificate could be for: mend it, or write http";
+    assert_eq!(found("https://-a.example/".into()), [format!("callback_templates[0].urls.recording_file: {nameless}")]);
+    assert_eq!(found("http://-a.example/".into()), Vec::<String>::new());
+    let many = problems_of_template(|template| {
+        template.keys = (0..33).map(|n| key(&format!("k{n}"), b"0123456789abcdefghij")).collect();
+    });
+    let expected = "at most 32 keys, there are 33: each signs every callback; remove those that have expired";
+    assert_eq!(many, [format!("callback_templates[0].keys: {expected}")]);
 }
 
 #[test]
@@ -200,6 +223,7 @@ fn debug_output_shows_neither_keys_nor_header_values() {
     let mut template = callback("shop");
     template.keys = vec![key("2026", b"canary-key-0123456789")];
     template.headers = vec![HeaderEntry { name: "x-api-key".into(), value: Zeroizing::new(b"canary-header".to_vec()) }];
+    template.recording_file = Some("https://shop.example/cb?token=canary-query".into());
     let written = format!("{template:?}");
     let registry = Registry::build(Entries { callback_templates: vec![template], ..Default::default() }, &rules()).unwrap();
     let built = format!("{:?}", registry.callback_template("shop").unwrap());
@@ -224,10 +248,10 @@ fn names_are_unique_and_references_are_known() {
     assert_eq!(
         problems(entries),
         [
-            "accounts[1].id: the account \"7\" is listed twice (accounts[0])",
-            "callback_templates[1].name: the name \"shop\" is used twice (callback_templates[0])",
+            "accounts[1].id: the account \"7\" is listed twice, remove one (accounts[0])",
+            "callback_templates[1].name: the name \"shop\" is used twice, rename one (callback_templates[0])",
             "domains[1].account: there is no account \"8\": add it to accounts, or mend the id",
-            "domains[2].name: the domain \"push.shop.example\" is listed twice (domains[0])",
+            "domains[2].name: the domain \"push.shop.example\" is listed twice, remove one (domains[0])",
             "domains[3].name: not a domain name, such as \"push.shop.example\"",
             "bindings[0].domain: there is no domain \"push.lost.example\": add it to domains, or mend the name",
             "bindings[0].recording_template: there is no recording template \"hls\": mend the name, or add it; a template stays as long as a row names it, one that ended too",
@@ -252,8 +276,8 @@ fn an_account_owns_at_most_so_many_templates_and_those_without_owner_count_as_on
     assert_eq!(
         found,
         [
-            "callback_templates[4]: templates without an account count as one account, which has more than 2 templates of this kind (registry.templates_per_account)",
-            "callback_templates[5]: account \"7\" has more than 2 templates of this kind (registry.templates_per_account)",
+            "callback_templates[4]: templates without an account count as one account, which has more than 2 templates of this kind: delete some, or raise registry.templates_per_account",
+            "callback_templates[5]: account \"7\" has more than 2 templates of this kind: delete some, or raise registry.templates_per_account",
         ]
     );
 }
@@ -321,13 +345,13 @@ fn entries_are_counted_per_kind_and_the_first_template_to_run_out_of_keys_is_kno
     (early.expires, late.expires) = (Some(UnixMillis(5)), Some(UnixMillis(9)));
     entries.callback_templates[0].keys = vec![late, early];
     let registry = Registry::build(entries.clone(), &rules()).unwrap();
-    assert_eq!(registry.keys_run_out(), Some(UnixMillis(9)));
+    assert_eq!(registry.keys_run_out(UnixMillis(0)), Some(UnixMillis(9)));
     entries.callback_templates[0].keys.push(key("c", b"k"));
     let registry = Registry::build(entries, &rules()).unwrap();
     assert_eq!(
         registry.entries().map(|(kind, count)| (kind.as_str(), count)),
         [("account", 0), ("recording_template", 0), ("callback_template", 1), ("domain", 2), ("binding", 0), ("mix", 0)]
     );
-    assert_eq!(registry.keys_run_out(), None);
+    assert_eq!(registry.keys_run_out(UnixMillis(0)), None);
     assert_eq!(Registry::empty().domain_names().len(), 0);
 }

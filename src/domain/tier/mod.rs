@@ -64,7 +64,7 @@ pub enum TiersError {
     #[error("{0:?} is no delay: write one like \"5s\" or \"10m\", in digits and lower-case letters, from 1 ms to 7 days")]
     Bad(String),
     /// The same delay as one before it: `60s` and `1m` are one.
-    #[error("{0:?} is the same delay as {1:?} before it")]
+    #[error("{0:?} is the same delay as {1:?} before it: remove one")]
     Repeated(String, String),
 }
 

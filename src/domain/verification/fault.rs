@@ -1,7 +1,7 @@
 //! What can be wrong with a callback's signatures, in words that say what is known.
 
 use super::TOLERANCE_SECS;
-use crate::domain::signature::T_LIFETIME_SECS;
+use crate::domain::signature::{T_LIFETIME_SECS, WEBHOOK_SIGNATURE};
 use std::fmt;
 
 /// One reason why a family does not verify.
@@ -70,7 +70,7 @@ pub enum Doubt {
     Unknown,
     /// The key is another one: neither signature matches.
     Key,
-    /// The key is right, so something that was signed is not as it was.
+    /// The key is right, so something that was signed is not as it was; unless the sender has a secret beside it that was not given.
     Changed,
     /// The key is right; the secret may be another one, or something that was signed is not as it was.
     SecretOrChanged,
@@ -114,7 +114,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingHeader(name) => {
-                write!(f, "the header {name} is missing: webhook-id, webhook-timestamp and webhook-signature belong together")
+                write!(f, "the header {name} is missing: webhook-id, webhook-timestamp and webhook-signature belong together")?;
+                f.write_str(if *name == WEBHOOK_SIGNATURE {
+                    "; a sender without a key for this domain sends the first two alone"
+                } else {
+                    ""
+                })
             }
             Self::RepeatedHeader(name) => write!(f, "the header {name} is there more than once"),
             Self::MalformedId(text) => write!(f, "webhook-id is malformed ({text}): an id is 1 to 64 of A-Z a-z 0-9 _ -"),
@@ -173,7 +178,7 @@ impl fmt::Display for InWebhook {
             }
             Doubt::Key => ", and neither does sign: most likely the key is not the sender's",
             Doubt::Changed => {
-                ", while sign does: the key is right, so the body, webhook-id or webhook-timestamp is not as it was signed (a body that was parsed and written anew has other bytes)"
+                ", while sign does: the key is right, so the body, webhook-id or webhook-timestamp is not as it was signed (a body that was parsed and written anew has other bytes); or the key has a secret of its own, to be given with --secret-file"
             }
             Doubt::SecretOrChanged => {
                 ", while sign does: the key is right; the secret is another one, or the body, webhook-id or webhook-timestamp is not as it was signed"

@@ -128,7 +128,7 @@ async fn a_certificate_is_trusted_by_ca_file_and_for_its_name_only() {
     assert_eq!(receiver.connections(), [0, 0, 0, 1, 1, 1]);
 }
 
-fn identity_of(name: &str) -> (CertificateDer<'static>, Arc<ClientIdentity>) {
+pub(in crate::egress) fn identity_of(name: &str) -> (CertificateDer<'static>, Arc<ClientIdentity>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
     let identity = ClientIdentity::from_pem(cert.pem().as_bytes(), signing_key.serialize_pem().as_bytes()).unwrap();
     (cert.der().clone(), Arc::new(identity))

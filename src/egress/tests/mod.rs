@@ -5,6 +5,8 @@ mod receiver;
 mod sending;
 mod world;
 
+pub(super) use guarding::identity_of;
+
 use super::resolver::Resolver;
 use super::{Client, Observer, Settings};
 use crate::delivery::ports::{CallbackRequest, HeaderLines, Transport};

@@ -2,12 +2,12 @@
 
 use super::Consumer;
 use super::context::Context;
-use crate::domain::record::Record;
-use crate::kafka::record::{TopicNames, detach};
+use crate::domain::record::{Position, Record};
+use crate::kafka::record::{Detached, TopicNames, detach};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A record that a poll yielded.
 pub(super) struct Taken(Record);
@@ -18,13 +18,37 @@ pub(super) enum Polled {
     Error(KafkaError),
 }
 
+/// Headers that were left out, told once a minute: a producer that writes such names writes many.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    told: Option<Instant>,
+    records: u64,
+}
+
+/// See [`LeftOut`].
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+impl LeftOut {
+    fn note(&mut self, detached: &Detached) {
+        if detached.left_out == 0 {
+            return;
+        }
+        self.records += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
+            let Position { topic, partition, offset } = &detached.record.position;
+            tracing::warn!(%topic, partition, offset, headers = detached.left_out, records = self.records, "headers were left out: their names are no UTF-8, or they are more than 1,024 in one record");
+            (self.told, self.records) = (Some(Instant::now()), 0);
+        }
+    }
+}
+
 impl Consumer {
     /// `first` and what else is there, `max` records together. An error in the middle is kept for the next poll.
     pub(super) fn take(&mut self, first: Taken, max: usize) -> Vec<Record> {
         let mut records = Vec::with_capacity(max.min(64));
         records.push(first.0);
         while records.len() < max {
-            match Self::poll_one(self.client.as_deref(), &mut self.names, Duration::ZERO) {
+            match Self::poll_one(self.client.as_deref(), &mut self.names, &mut self.left_out, Duration::ZERO) {
                 Polled::Record(record) => records.push(record.0),
                 Polled::Nothing => break,
                 Polled::Error(error) => {
@@ -39,17 +63,19 @@ impl Consumer {
     }
 
     /// What the client has, within `timeout`.
-    pub(super) fn poll_one(client: Option<&BaseConsumer<Context>>, names: &mut TopicNames, timeout: Duration) -> Polled {
+    pub(super) fn poll_one(
+        client: Option<&BaseConsumer<Context>>,
+        names: &mut TopicNames,
+        left_out: &mut LeftOut,
+        timeout: Duration,
+    ) -> Polled {
         let polled: Option<KafkaResult<BorrowedMessage<'_>>> = client.and_then(|c| c.poll(timeout));
         match polled {
             None => Polled::Nothing,
             Some(Err(error)) => Polled::Error(error),
             Some(Ok(message)) => {
                 let detached = detach(&message, names);
-                if detached.unreadable_headers > 0 {
-                    let position = &detached.record.position;
-                    tracing::warn!(topic = %position.topic, partition = position.partition, offset = position.offset, count = detached.unreadable_headers, "headers with names that are no UTF-8 were left out");
-                }
+                left_out.note(&detached);
                 Polled::Record(Taken(detached.record))
             }
         }

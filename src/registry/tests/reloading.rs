@@ -34,7 +34,10 @@ impl Reloaded {
             ReloadOutcome::Loaded { registry, .. } => format!("loaded {}", registry.domain_names().len()),
             ReloadOutcome::Unchanged => "unchanged".into(),
             ReloadOutcome::Refused(problems) => format!("refused {}", problems.len()),
-            ReloadOutcome::Shrunk { domains, dropped, unbound } => format!("shrunk {domains} {dropped} {unbound}"),
+            ReloadOutcome::Shrunk(losses) if losses.unsigned.is_empty() && losses.unbound_paths == 0 => {
+                format!("shrunk {} {} {}", losses.domains, losses.dropped, losses.unbound)
+            }
+            ReloadOutcome::Shrunk(losses) => format!("shrunk {losses:?}"),
         }
     }
 
@@ -147,6 +150,36 @@ fn a_changed_key_file_is_a_change_and_so_is_a_swapped_link() {
 }
 
 #[test]
+fn a_changed_client_certificate_is_a_change_and_one_without_its_key_is_refused() {
+    let template = "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\n\
+                    client_certificate = { certificate = { file = 'pem' }, key = { file = 'key' } }";
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let made = || {
+        let made = rcgen::generate_simple_self_signed(vec!["client.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    let (first, second) = (made(), made());
+    put("pem", &first.0);
+    put("key", &first.1);
+    put("r.toml", template);
+    let (store, _) = Store::open(&folder.path().join("r.toml"), options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let shown = || {
+        let registry = store.snapshot();
+        let url = registry.callback_template("a").unwrap().url(EventKind::RecordingFile).unwrap();
+        (url.identity.as_ref().unwrap().fingerprint(), registry.digest())
+    };
+    let before = shown();
+    put("pem", &second.0);
+    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Refused(_)), "the first one's key");
+    assert_eq!(shown(), before);
+    put("key", &second.1);
+    assert!(matches!(looks(&store, Act::Automatic), ReloadOutcome::Loaded { .. }));
+    let after = shown();
+    assert!(after.0 != before.0 && after.1 != before.1);
+}
+
+#[test]
 fn an_automatic_reload_does_not_take_the_bindings_of_more_than_a_tenth_and_ten_domains_away() {
     const HEAD: &str = "[[callback_templates]]\nname = 'a'\nurls = { recording_file = 'https://a.example/' }\n";
     // Domains first, then bindings: what a copy that broke off would leave.
@@ -177,6 +210,45 @@ fn an_automatic_reload_does_not_take_the_bindings_of_more_than_a_tenth_and_ten_d
     let files = Reloaded::with(&text(100, 100));
     files.write(&text(100, 100).replace("callback_template = 'a'", "callback_template = 'a'\nuntil = 2026-01-01T00:00:00Z"));
     assert_eq!(files.reload(Act::Automatic), "loaded 100");
+}
+
+#[test]
+fn an_automatic_reload_takes_no_templates_keys_away() {
+    let text = |keys: &str| format!("[[callback_templates]]\nname = 'a'\nurls = {{ recording_file = 'https://a.example/' }}\n{keys}");
+    let signed = text("keys = [{ id = 'k', value = '0123456789abcdefghij' }]");
+    let files = Reloaded::with(&format!("{}{signed}", domains(2)));
+    let keys = || files.store.snapshot().callback_template("a").unwrap().keys.keys().len();
+    // Cut off behind the addresses.
+    files.write(&format!("{}{}", domains(2), text("")));
+    assert!(files.reload(Act::Automatic).contains("unsigned: [\"a\"]"));
+    assert_eq!(keys(), 1);
+    assert_eq!((files.reload(Act::Deliberate).as_str(), keys()), ("loaded 2", 0), "a deliberate one applies it");
+    // One that never had any, another key, a template that is gone: nothing of that sends anything unsigned that was signed.
+    for after in [text(""), signed.replace("0123", "3210"), String::new()] {
+        let files = Reloaded::with(&format!("{}{}", domains(2), if after == text("") { &after } else { &signed }));
+        files.write(&format!("# changed\n{}{after}", domains(2)));
+        assert_eq!(files.reload(Act::Automatic), "loaded 2", "{after}");
+    }
+}
+
+#[test]
+fn an_automatic_reload_does_not_take_the_bindings_of_more_than_a_tenth_and_ten_paths_away() {
+    // A domain that stays bound, and paths of it with an end and without.
+    let text = |endless: usize, ending: usize| {
+        let row = |path: String, more: &str| format!("[[bindings]]\ndomain = 'd0.example'\n{path}callback_template = 'a'\n{more}");
+        let endless = (0..endless).map(|n| row(format!("path = 'p{n}'\n"), ""));
+        let ending = (0..ending).map(|n| row(format!("path = 'e{n}'\n"), "until = 2026-01-01T00:00:00Z\n"));
+        let rows: String = [row(String::new(), "")].into_iter().chain(endless).chain(ending).collect();
+        format!("[[callback_templates]]\nname = 'a'\nurls = {{ recording_file = 'https://a.example/' }}\n{}{rows}", domains(1))
+    };
+    for (before, after, loaded) in
+        [((100, 0), (90, 0), true), ((100, 0), (89, 0), false), ((200, 0), (0, 0), false), ((20, 50), (20, 0), true)]
+    {
+        let files = Reloaded::with(&text(before.0, before.1));
+        files.write(&format!("# changed\n{}", text(after.0, after.1)));
+        let found = files.reload(Act::Automatic);
+        assert_eq!(found == "loaded 1", loaded, "{before:?} to {after:?}: {found}");
+    }
 }
 
 #[test]
@@ -222,8 +294,11 @@ fn what_is_no_file_is_refused_with_what_mends_it() {
         ("folder", "folder: cannot be read: Is a directory (os error 21); it is a folder: name a file"),
         ("none", "none: cannot be read: No such file or directory (os error 2); create it, or mend the path"),
         ("dangling", "dangling: cannot be read: No such file or directory (os error 2); it is a link to gone, which is not there"),
-        ("loop", "loop: cannot be read: Too many levels of symbolic links (os error 40)"),
-        ("file/below", "file/below: cannot be read: Not a directory (os error 20)"),
+        ("loop", "loop: cannot be read: Too many levels of symbolic links (os error 40); links lead round in a circle: mend the link"),
+        (
+            "file/below",
+            "file/below: cannot be read: Not a directory (os error 20); a part of the path is a file, not a folder: mend the path",
+        ),
         ("latin", "latin:3: is not UTF-8 text: TOML is"),
     ] {
         let problems = load_file(&at(name), &options()).err().unwrap_or_default();
