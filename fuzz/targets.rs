@@ -52,8 +52,10 @@ pub(crate) fn decode(data: &[u8]) {
 pub(crate) fn retry_after(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let pause = retry_after_pause(text, NOW);
-    if let (Ok(seconds @ 0..=3600), true) = (text.trim().parse::<u64>(), text.bytes().all(|byte| byte.is_ascii_digit())) {
-        assert_eq!(pause, Some(Duration::from_secs(seconds)), "{text}");
+    assert!(pause.is_none_or(|pause| !pause.is_zero() && pause <= Duration::from_secs(3600)), "{text}: {pause:?}");
+    if let (Ok(seconds @ 0..=3600), true) = (text.parse::<u64>(), text.bytes().all(|byte| byte.is_ascii_digit())) {
+        // None at all is none.
+        assert_eq!(pause, (seconds > 0).then(|| Duration::from_secs(seconds)), "{text}");
     }
 }
 

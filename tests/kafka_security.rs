@@ -174,6 +174,11 @@ fn all_works_with_the_rights_of_readme_by_scram_256_and_a_password_from_a_variab
 }
 
 #[test]
+fn all_works_with_the_rights_of_readme_by_plain_over_tls() {
+    whole_life("plain", |kafka, scene, who| kafka.by_scram(scene, "PLAIN", who, &format!("{PASSWORD:?}")));
+}
+
+#[test]
 fn all_works_with_the_rights_of_readme_by_client_certificate_with_paths_beside_the_configuration() {
     whole_life("certificate", |kafka, scene, who| kafka.by_certificate(scene, &format!("whole-life-{who}")));
 }

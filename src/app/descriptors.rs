@@ -22,9 +22,12 @@ pub(super) fn tell_if_low(max_in_flight: usize) {
     }
 }
 
-/// An attempt has one socket for its connection, or two while its host is looked up: one for each family of addresses.
+/// Sockets of an attempt at most: one for its connection; while its host is looked up and no name server answers, three for each family of
+/// addresses, one for each time that it is asked again.
+const SOCKETS: usize = 6;
+
 fn needed(max_in_flight: usize) -> u64 {
-    u64::try_from(max_in_flight.saturating_mul(2).saturating_add(MAX_IDLE)).unwrap_or(u64::MAX).saturating_add(OTHERS)
+    u64::try_from(max_in_flight.saturating_mul(SOCKETS).saturating_add(MAX_IDLE)).unwrap_or(u64::MAX).saturating_add(OTHERS)
 }
 
 /// The soft limit in the text of `/proc/self/limits`; `None` when there is none, or it cannot be read.
@@ -50,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_may_be_needed_grows_with_the_attempts_at_once_and_never_overflows() {
-        assert_eq!(needed(1024), 3264);
+        assert_eq!(needed(1024), 7360);
         assert_eq!(needed(usize::MAX), u64::MAX);
     }
 }

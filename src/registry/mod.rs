@@ -97,7 +97,9 @@ fn report(reading: &Reading<'_>, problems: &[crate::domain::registry::Problem]) 
         let key = problem.key();
         let within = |noted: &str| noted.strip_prefix(&*key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']));
         let row = format!("{}[{}]", problem.kind.list(), problem.index);
-        if known.contains(&row) || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted)) {
+        // Two rows that clash do so whatever else is wrong with one of them.
+        let follows = problem.other.is_none();
+        if follows && (known.contains(&row) || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted))) {
             continue;
         }
         let message = match problem.other {

@@ -13,17 +13,17 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The password of every SCRAM user.
+/// The password of every user.
 pub(crate) const PASSWORD: &str = "canary-of-scram-5d7e";
 
-/// The users that may come by SCRAM, by both of its mechanisms.
+/// The users that may come with a password, by PLAIN and both mechanisms of SCRAM.
 const USERS: [&str; 4] = ["daemon", "operator", "archivist", "nobody"];
 
 /// The broker and its doors.
 pub(crate) struct Secured {
     /// The tests' own way in, which may do everything.
     pub(crate) plain: String,
-    /// TLS with SCRAM.
+    /// TLS with a password.
     pub(crate) scram: String,
     /// TLS with client certificates.
     pub(crate) certificates: String,
@@ -62,7 +62,8 @@ listeners=PLAINTEXT://127.0.0.1:{plain},SCRAM://127.0.0.1:{scram},CERTIFICATES:/
 advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SCRAM://localhost:{scram},CERTIFICATES://localhost:{certificates},CONTROLLER://127.0.0.1:{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,CERTIFICATES:SSL
 inter.broker.listener.name=PLAINTEXT
-listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
+listener.name.scram.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required {};
 listener.name.scram.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.certificates.ssl.client.auth=required
@@ -73,6 +74,7 @@ ssl.truststore.location={}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 ",
+            USERS.map(|user| format!("user_{user}=\"{PASSWORD}\"")).join(" "),
             dir.join("broker.pem").display(),
             ca.display()
         );
@@ -111,7 +113,7 @@ super.users=User:ANONYMOUS
         principal
     }
 
-    /// From now on the scene's configuration goes through the door for SCRAM as `user`, whose password is `password` in TOML; its principal.
+    /// From now on the scene's configuration goes through the door for passwords as `user`, whose password is `password` in TOML; its principal.
     pub(crate) fn by_scram(&self, scene: &mut Scene, mechanism: &str, user: &str, password: &str) -> String {
         scene.brokers = Some(self.scram.clone());
         scene.kafka = format!(

@@ -106,7 +106,10 @@ def process():
     """Whatever takes longer than an answer may."""
     while True:
         event_id, event = work.get()
-        print("new", ascii(event_id), event.get("event_type", 100), ascii(event.get("video_url", "")), flush=True)
+        try:
+            print("new", ascii(event_id), event.get("event_type", 100), ascii(event.get("video_url", "")), flush=True)
+        except Exception as error:  # one that cannot be worked on must not stop those behind it: keep it for a person
+            print("failed", ascii(event_id), ascii(error), file=sys.stderr, flush=True)
 
 
 def main():

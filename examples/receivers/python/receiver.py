@@ -85,8 +85,12 @@ def process():
     """Whatever takes longer than an answer may."""
     while True:
         event_id, body = work.get()
-        event = json.loads(body)
-        print("new", event_id, event.get("event_type", 100), event.get("video_url", ""), flush=True)
+        try:
+            event = json.loads(body)
+            # A text of JSON may hold what no terminal can show.
+            print("new", event_id, event.get("event_type", 100), ascii(event.get("video_url", ""))[1:-1], flush=True)
+        except Exception as error:  # one that cannot be worked on must not stop those behind it: keep it for a person
+            print("failed", event_id, ascii(error), file=sys.stderr, flush=True)
 
 
 def main():

@@ -14,7 +14,8 @@ pub(super) fn split(input: &[u8]) -> Result<(Headers, &[u8]), String> {
     let mut rest = input;
     let mut headers = Headers::new();
     let first = line(&mut rest).unwrap_or_default();
-    if is_request_line(&first) {
+    let with_request_line = is_request_line(&first);
+    if with_request_line {
         // Nothing of it is signed.
     } else if let Some(header) = header(&first) {
         headers.push(header);
@@ -28,9 +29,9 @@ pub(super) fn split(input: &[u8]) -> Result<(Headers, &[u8]), String> {
         if line.is_empty() {
             return Ok((headers, rest));
         }
-        headers.push(
-            header(&line).ok_or_else(|| format!("line {} of standard input is no header: expected `name: value`", headers.len() + 1))?,
-        );
+        let number = headers.len() + 1 + usize::from(with_request_line);
+        headers
+            .push(header(&line).ok_or_else(|| format!("line {number} of standard input is no header: expected `name: value`"))?);
     }
 }
 

@@ -301,6 +301,15 @@ async fn a_flood_of_interim_answers_is_refused() {
 }
 
 #[tokio::test]
+async fn empty_lines_before_an_answer_are_passed_over_up_to_what_a_head_may_have() {
+    let receiver = Receiver::start(|_, _| vec![write(&"\r\n".repeat(30_000)), write("\r"), write("\nHTTP/1.1 204 X\r\n\r\n")]).await;
+    assert_eq!(call(&client(), &receiver).await, answered(204));
+    let mut receiver = Receiver::start(|_, _| vec![Step::Endless(b"\r\n\n")]).await;
+    assert_eq!(call(&client(), &receiver).await, failed(Failure::Protocol));
+    receiver.told.recv().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_refused_connection_is_a_connect_failure() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(client().send(super::request(&format!("http://{free}/"))).await, failed(Failure::Refused));
