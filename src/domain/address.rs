@@ -355,6 +355,7 @@ mod tests {
             ("http://[2002:a9fe:a9fe::]/", METADATA),
             ("http://[fe80::1]/", METADATA),
             ("http://[fd00:ec2::254]/", METADATA),
+            ("http://[fd00:ec2::23]/", METADATA),
             ("http://168.63.129.16/", METADATA),
             ("http://localhost/", NAME),
             ("http://LOCALHOST./", NAME),
@@ -480,6 +481,7 @@ mod tests {
             "fe80::",
             "febf:ffff::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
             "::ffff:168.63.129.16",
             "::169.254.169.254",
         ];
@@ -566,6 +568,7 @@ mod tests {
             ("fd20:ce::254", METADATA),
             ("fe80::1", METADATA),
             ("fd00:ec2::254", METADATA),
+            ("fd00:ec2::23", METADATA),
             ("0.0.0.0", ADDRESS),
             ("::", ADDRESS),
         ];

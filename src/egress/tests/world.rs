@@ -150,6 +150,7 @@ const FORBIDDEN: &[&str] = &[
     "http://[fec0::1]/",
     "http://[fc00::1]/",
     "http://[fd00:ec2::254]/",
+    "http://[fd00:ec2::23]/v1/credentials",
     "http://[fd12:3456:789a::1]/",
     "http://[ff02::1]/",
     "http://[100::1]/",
@@ -244,6 +245,7 @@ const ANSWERS: &[&str] = &[
     "fe80::1",
     "fc00::1",
     "fd00:ec2::254",
+    "fd00:ec2::23",
     "2001:db8::1",
     "ff02::1",
 ];
