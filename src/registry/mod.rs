@@ -99,7 +99,9 @@ fn report(reading: &Reading<'_>, problems: &[crate::domain::registry::Problem]) 
         let row = format!("{}[{}]", problem.kind.list(), problem.index);
         // Two rows that clash do so whatever else is wrong with one of them.
         let follows = problem.other.is_none();
-        if follows && (known.contains(&row) || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted))) {
+        if follows
+            && (known.contains(&row) || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted)))
+        {
             continue;
         }
         let message = match problem.other {

@@ -30,8 +30,7 @@ pub(super) fn split(input: &[u8]) -> Result<(Headers, &[u8]), String> {
             return Ok((headers, rest));
         }
         let number = headers.len() + 1 + usize::from(with_request_line);
-        headers
-            .push(header(&line).ok_or_else(|| format!("line {number} of standard input is no header: expected `name: value`"))?);
+        headers.push(header(&line).ok_or_else(|| format!("line {number} of standard input is no header: expected `name: value`"))?);
     }
 }
 
