@@ -127,6 +127,7 @@ fn header_names_that_are_no_text_and_headers_by_the_thousand_neither_stop_nor_fi
     scene.produce(&[event("shop.example", 3)]);
     receiver.wait_for(4, SOON);
     scene.wait_committed_to_the_end();
+    daemon.wait_metric("callbackd_headers_dropped_total", &[], 3.0);
     let ids: Vec<String> = receiver.requests().iter().map(|request| request.id().to_owned()).collect();
     assert_eq!(ids[..3], ["first", "second", "third"]);
     daemon.stop();

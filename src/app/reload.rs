@@ -79,22 +79,17 @@ fn take(outcome: ReloadOutcome, metrics: &Metrics, health: &Health) {
         }
         ReloadOutcome::Shrunk(Losses { domains, dropped, unbound, paths, unbound_paths, unsigned }) => {
             metrics.registry_load_failed();
-            if unsigned.is_empty() {
-                error!(
-                    domains,
-                    dropped,
-                    unbound,
-                    paths,
-                    unbound_paths,
-                    "the registry was not reloaded: it would drop too many domains, or all their bindings, or those of too many paths; if that is meant, send SIGHUP"
-                );
-            } else {
-                let templates = unsigned.join(", ");
-                error!(
-                    %templates,
-                    "the registry was not reloaded: callback templates would lose all their keys, and callbacks go out unsigned (is the file cut off?); if that is meant, send SIGHUP"
-                );
-            }
+            // What SIGHUP would apply: all of it.
+            let unsigned = unsigned.iter().take(TOLD).map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
+            error!(
+                domains,
+                dropped,
+                unbound,
+                paths,
+                unbound_paths,
+                %unsigned,
+                "the registry was not reloaded: it would drop too many domains, or all their bindings of a kind, or those of too many paths, or all keys of the templates named unsigned (is the file cut off?); if that is meant, send SIGHUP"
+            );
         }
     }
 }

@@ -55,15 +55,15 @@ pub(super) struct Targets {
     anonymous: TlsConnector,
     by_url: HashMap<Box<str>, Result<Rc<Target>, Refusal>>,
     by_origin: HashMap<Whom, Weak<Origin>>,
-    /// The keys in `by_url` of those with a client certificate, and the registry's hold on it.
-    identified: Vec<(Box<str>, sync::Weak<ClientIdentity>)>,
+    /// Of those in `by_url` with a client certificate: who holds it. Each registry that was read has a holder of its own.
+    holders: HashMap<Box<str>, Vec<sync::Weak<ClientIdentity>>>,
 }
 
 type Whom = (bool, Host<String>, u16, Option<Fingerprint>);
 
 impl Targets {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { anonymous: tls.connector(None), tls, by_url: HashMap::new(), by_origin: HashMap::new(), identified: Vec::new() }
+        Self { anonymous: tls.connector(None), tls, by_url: HashMap::new(), by_origin: HashMap::new(), holders: HashMap::new() }
     }
 
     /// The target of `url`, or why `policy` refuses it.
@@ -74,17 +74,22 @@ impl Targets {
             // No URL has a space in it.
             Some(identity) => Cow::Owned(format!("{} {url}", hex::encode(identity.fingerprint()))),
         };
+        if let (Some(identity), Some(holders)) = (identity, self.holders.get_mut(&*key))
+            && holders.iter().all(|holder| !std::ptr::eq(holder.as_ptr(), Arc::as_ptr(identity)))
+        {
+            holders.push(Arc::downgrade(identity));
+        }
         if let Some(known) = self.by_url.get(&*key) {
             return known.clone();
         }
         if self.by_url.len() >= MAX_TARGETS {
             self.by_url.clear();
-            self.identified.clear();
+            self.holders.clear();
             self.by_origin.retain(|_, origin| origin.strong_count() > 0);
         }
         let target = policy.judge_url(url).and_then(|()| self.work_out(url, identity.map(AsRef::as_ref)).map(Rc::new).ok_or(Refusal::Url));
         if let Some(identity) = identity {
-            self.identified.push((key.as_ref().into(), Arc::downgrade(identity)));
+            self.holders.insert(key.as_ref().into(), vec![Arc::downgrade(identity)]);
         }
         self.by_url.insert(key.into(), target.clone());
         target
@@ -93,13 +98,13 @@ impl Targets {
     /// Forgets those whose client certificate the registry has forgotten, with its key.
     pub(super) fn tidy(&mut self) {
         let before = self.by_url.len();
-        let Self { identified, by_url, .. } = self;
-        identified.retain(|(key, identity)| {
-            let stays = identity.strong_count() > 0;
-            if !stays {
+        let Self { holders, by_url, .. } = self;
+        holders.retain(|key, holders| {
+            holders.retain(|holder| holder.strong_count() > 0);
+            if holders.is_empty() {
                 by_url.remove(key);
             }
-            stays
+            !holders.is_empty()
         });
         if self.by_url.len() < before {
             self.by_origin.retain(|_, origin| origin.strong_count() > 0);
@@ -217,14 +222,19 @@ mod tests {
             CallbackUrl { identity: Some(Arc::clone(identity)), ..url }
         };
         let (first, second) = (identity_of("one").1, identity_of("two").1);
+        let read_again = Arc::new(ClientIdentity::clone(&first));
         let policy = AddressPolicy::default();
         let origin = Rc::downgrade(&targets.of(&url(&first), &policy).unwrap().origin);
         assert!(targets.of(&url(&second), &policy).is_ok());
         targets.tidy();
         assert_eq!((origin.strong_count(), targets.by_url.len()), (1, 2), "both are in the registry");
+        assert!(targets.of(&url(&read_again), &policy).is_ok());
         drop(first);
         targets.tidy();
-        assert_eq!((origin.strong_count(), targets.by_url.len(), targets.by_origin.len()), (0, 1, 1), "its connections are closed");
+        assert_eq!((origin.strong_count(), targets.by_url.len()), (1, 2), "the next registry has it, too");
+        drop(read_again);
+        targets.tidy();
+        assert_eq!((origin.strong_count(), targets.by_url.len(), targets.by_origin.len()), (0, 1, 1));
     }
 
     #[test]

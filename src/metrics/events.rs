@@ -117,7 +117,7 @@ impl Events {
             headers_dropped: family::counter(
                 registry,
                 "callbackd_headers_dropped_total",
-                "Records whose own headers were dropped on a requeue or dead letter because they were above 8 KiB. A rise means that upstream sends oversized headers.",
+                "Records whose own headers were dropped: on a requeue or dead letter because they were above 8 KiB or 256, on intake because they were above 1,024 or their names no UTF-8. A rise means that upstream sends such headers.",
             )?,
             oldest_undelivered: family::gauge(
                 registry,
@@ -205,7 +205,7 @@ impl super::Metrics {
         self.events.mixed_regions.inc();
     }
 
-    /// A record's own headers were dropped, being above 8 KiB (design §5).
+    /// A record's own headers were dropped, being too large, too many (design §5) or unreadable.
     pub fn headers_dropped(&self) {
         self.events.headers_dropped.inc();
     }

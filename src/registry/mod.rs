@@ -17,9 +17,9 @@ pub use store::{Act, ReloadOutcome, Store};
 pub use crate::source::{Environment, Problem};
 
 use crate::domain::address::AddressPolicy;
-use crate::domain::registry::{Registry, Rules};
+use crate::domain::registry::{self, EntityKind, Registry, Rules};
 use crate::source::{Document, Reading, Seen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,21 +89,10 @@ fn load(document: &Document, options: &LoadOptions, files: &mut Files) -> Result
     built.map(|registry| LoadedRegistry { registry, warnings }).map_err(|()| Vec::new())
 }
 
-/// Adds the domain's problems to those of the file, but for those that follow from one that is there already: a value of a wrong type
-/// is missing to the domain.
-fn report(reading: &Reading<'_>, problems: &[crate::domain::registry::Problem]) {
+/// Adds the domain's problems to those of the file, but for those that follow from one that is there already.
+fn report(reading: &Reading<'_>, problems: &[registry::Problem]) {
     let known = reading.problem_keys();
-    for problem in problems {
-        let key = problem.key();
-        let within = |noted: &str| noted.strip_prefix(&*key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']));
-        let row = format!("{}[{}]", problem.kind.list(), problem.index);
-        // Two rows that clash do so whatever else is wrong with one of them.
-        let follows = problem.other.is_none();
-        if follows
-            && (known.contains(&row) || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted)))
-        {
-            continue;
-        }
+    for problem in problems.iter().filter(|problem| !follows(&known, problem)) {
         let message = match problem.other {
             Some(other) => {
                 let other = format!("{}[{other}]", problem.kind.list());
@@ -111,8 +100,26 @@ fn report(reading: &Reading<'_>, problems: &[crate::domain::registry::Problem]) 
             }
             None => problem.message.clone(),
         };
-        reading.problem(&key, message);
+        reading.problem(&problem.key(), message);
     }
+}
+
+/// Whether `problem` follows from one of the `known`: a value of a wrong type is missing to the domain.
+fn follows(known: &BTreeSet<String>, problem: &registry::Problem) -> bool {
+    let row = |index: usize| format!("{}[{index}]", problem.kind.list());
+    if let Some(other) = problem.other {
+        // Two rows clash whatever else is wrong with them, but for the values by which they do.
+        let by: &[&str] = match problem.kind {
+            EntityKind::Binding => &["domain", "path", "from", "until"],
+            EntityKind::Mix => &["domain", "path", "stream"],
+            EntityKind::Account | EntityKind::RecordingTemplate | EntityKind::CallbackTemplate | EntityKind::Domain => &["id", "name"],
+        };
+        return [problem.index, other].into_iter().any(|index| by.iter().any(|field| known.contains(&format!("{}.{field}", row(index)))));
+    }
+    let key = problem.key();
+    let within = |noted: &str| noted.strip_prefix(&*key).is_some_and(|tail| tail.is_empty() || tail.starts_with(['.', '[']));
+    known.contains(&row(problem.index))
+        || known.range(key.clone()..).take_while(|noted| noted.starts_with(&*key)).any(|noted| within(noted))
 }
 
 #[cfg(test)]

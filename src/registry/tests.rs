@@ -293,6 +293,22 @@ fn each_mistake_is_told_with_file_line_and_key() {
             ],
         ),
         (
+            // It clashes whatever else is wrong with it.
+            format!("{DOMAIN}{DOMAIN}region = 'moon'"),
+            &[
+                "r.toml:4: domains[1].name: the domain \"a.example\" is listed twice, remove one: domains[0], r.toml:1",
+                "r.toml:5: domains[1].region: must be one of \"mainland\", \"global\"",
+            ],
+        ),
+        (
+            // By what is wrong it does not clash.
+            format!(
+                "{TEMPLATE}{DOMAIN}[[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'\n\
+                 [[bindings]]\ndomain = 'a.example'\ncallback_template = 'shop'\npath = 5"
+            ),
+            &["r.toml:12: bindings[1].path: expected a string, found an integer"],
+        ),
+        (
             format!("{DOMAIN}[[mixes]]\ndomain = 'a.example'\npath = 'live'\ninputs = ['b.example', 1]"),
             &["r.toml:3: mixes[0].stream: missing", "r.toml:6: mixes[0].inputs[1]: expected a string, found an integer"],
         ),

@@ -14,6 +14,8 @@ use crate::checker::{Request, Requeue, Rules};
 use crate::harness::kafka::Read;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// Of what ended well, in per cent, so much is spoken of by a commit within [`COMMIT_LAG`].
+const LEAST_COMMITTED: usize = 50;
 /// Readings of the same clock in different processes, and what lies between an event and its note.
 const SLACK: Millis = 500;
 /// From the restart of a broker until what waited for it is appended, at most.
@@ -142,7 +144,8 @@ impl Story {
     pub(crate) fn soon_committed(&self) -> usize {
         let ended = self.seen.iter().filter(|s| s.is_success());
         let lags: Vec<Millis> = ended.filter_map(|s| Some(self.covered(s.event?, s.arrived).saturating_sub(s.ended))).collect();
-        lags.iter().filter(|lag| **lag <= COMMIT_LAG + SLACK).count() * 100 / lags.len().max(1)
+        let soon = lags.iter().filter(|lag| **lag <= COMMIT_LAG + SLACK).count();
+        if lags.is_empty() { 100 } else { soon * 100 / lags.len() }
     }
 
     /// The checker's history.
@@ -160,6 +163,10 @@ impl Story {
         self.exposures(&mut history);
         self.commit_facts(&mut history);
         self.commits.wrong.iter().for_each(|why| history.add(Fact::Wrong(why.clone())));
+        // What is not committed, a fault excuses: so it may not be much, whatever goes on.
+        if self.soon_committed() < LEAST_COMMITTED {
+            history.add(Fact::Wrong(format!("only {} % of what ended well was committed within a second", self.soon_committed())));
+        }
         for fault in &self.faults {
             history.add(Fact::Disturbance(Disturbance { from_ms: fault.from, to_ms: fault.to, own_outage: false }));
         }

@@ -227,8 +227,9 @@ impl Stage {
         });
         assert!(terminal.process.is_none(), "{place}: something runs in terminal {number}; the page does not say Ctrl-C");
         let output = std::fs::OpenOptions::new().append(true).open(&terminal.out).unwrap();
-        let mut command = Command::new("bash");
-        command.args(["-euo", "pipefail", "-c", commands]).current_dir(&self.dir).process_group(0);
+        // A terminal's shell hears Ctrl-C, also where these tests were started in the background and inherited a deaf ear.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "bash", "-euo", "pipefail", "-c", commands]).current_dir(&self.dir).process_group(0);
         for (name, _) in binary().get_envs() {
             command.env_remove(name);
         }

@@ -87,8 +87,9 @@ def process():
         event_id, body = work.get()
         try:
             event = json.loads(body)
+            url = event.get("video_url", "")
             # A text of JSON may hold what no terminal can show.
-            print("new", event_id, event.get("event_type", 100), ascii(event.get("video_url", ""))[1:-1], flush=True)
+            print("new", event_id, event.get("event_type", 100), ascii(url)[1:-1] if isinstance(url, str) else url, flush=True)
         except Exception as error:  # one that cannot be worked on must not stop those behind it: keep it for a person
             print("failed", event_id, ascii(error), file=sys.stderr, flush=True)
 

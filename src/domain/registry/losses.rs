@@ -9,9 +9,10 @@ pub struct Losses {
     pub domains: usize,
     /// See `domains`.
     pub dropped: usize,
-    /// How many of those that stay had bindings and have none any more. One that ended is a binding.
+    /// How many of those that stay had bindings, of the whole domain or of any path, and have none of a kind any more: rows of one kind may
+    /// stand apart from those of the other. One that ended is a binding.
     pub unbound: usize,
-    /// Paths with a binding of their own for good there were in the domains that stay bound, and how many of those have none at all any more.
+    /// Paths with a binding of their own for good there were in the domains that stay bound, and how many of those have none of a kind any more.
     pub paths: usize,
     /// See `paths`.
     pub unbound_paths: usize,
@@ -27,11 +28,11 @@ impl Losses {
         for (name, domain) in &before.domains {
             match next.domains.get(name) {
                 None => losses.dropped += 1,
-                Some(left) if !left.is_bound() => losses.unbound += usize::from(domain.is_bound()),
+                Some(left) if domain.is_bound() && !left.is_bound() || domain.whole.loses_a_kind(Some(&left.whole)) => losses.unbound += 1,
                 Some(left) => {
                     let paths: Vec<_> = domain.paths.iter().filter(|(_, schedule)| schedule.is_endless()).collect();
                     losses.paths += paths.len();
-                    losses.unbound_paths += paths.iter().filter(|(path, _)| !left.paths.contains_key(*path)).count();
+                    losses.unbound_paths += paths.iter().filter(|(path, schedule)| schedule.loses_a_kind(left.paths.get(*path))).count();
                 }
             }
         }
@@ -46,6 +47,12 @@ impl Losses {
 }
 
 impl Schedule {
+    /// Whether it binds a kind of which `left` has no row.
+    fn loses_a_kind(&self, left: Option<&Self>) -> bool {
+        let (recording, callback) = left.map_or((true, true), |left| (left.recording.is_empty(), left.callback.is_empty()));
+        !self.recording.is_empty() && recording || !self.callback.is_empty() && callback
+    }
+
     /// Whether a row binds it without an end.
     fn is_endless(&self) -> bool {
         self.recording.iter().any(Span::is_endless) || self.callback.iter().any(Span::is_endless)

@@ -121,7 +121,7 @@ impl Consumer {
             client: Some(client),
             class,
             names: TopicNames::default(),
-            left_out: LeftOut::default(),
+            left_out: LeftOut::new(Arc::clone(&metrics)),
             metrics,
             denied: Denied::new(settings.clone(), class, health),
             started: HashMap::new(),

@@ -4,9 +4,11 @@ use super::Consumer;
 use super::context::Context;
 use crate::domain::record::{Position, Record};
 use crate::kafka::record::{Detached, TopicNames, detach};
+use crate::metrics::Metrics;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A record that a poll yielded.
@@ -19,8 +21,8 @@ pub(super) enum Polled {
 }
 
 /// Headers that were left out, told once a minute: a producer that writes such names writes many.
-#[derive(Default)]
 pub(super) struct LeftOut {
+    metrics: Arc<Metrics>,
     told: Option<Instant>,
     records: u64,
 }
@@ -29,10 +31,15 @@ pub(super) struct LeftOut {
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 impl LeftOut {
+    pub(super) const fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, told: None, records: 0 }
+    }
+
     fn note(&mut self, detached: &Detached) {
         if detached.left_out == 0 {
             return;
         }
+        self.metrics.headers_dropped();
         self.records += 1;
         if self.told.is_none_or(|told| told.elapsed() >= TOLD_AGAIN) {
             let Position { topic, partition, offset } = &detached.record.position;

@@ -206,6 +206,14 @@ fn an_automatic_reload_does_not_take_the_bindings_of_more_than_a_tenth_and_ten_d
     let files = Reloaded::with(&text(100, 100));
     files.write(&text(90, 89));
     assert_eq!(files.reload(Act::Automatic), "shrunk 100 10 1");
+    // Bindings of paths stay, those of the whole domains are cut off.
+    let of_paths = (0..20)
+        .fold(text(20, 0), |text, at| text + &format!("[[bindings]]\ndomain = 'd{at}.example'\npath = 'p'\ncallback_template = 'a'\n"));
+    let both =
+        (0..20).fold(of_paths.clone(), |text, at| text + &format!("[[bindings]]\ndomain = 'd{at}.example'\ncallback_template = 'a'\n"));
+    let files = Reloaded::with(&both);
+    files.write(&of_paths);
+    assert_eq!(files.reload(Act::Automatic), "shrunk 20 0 20");
     // An ended binding is a binding: `until` unbinds, and is never taken for a loss.
     let files = Reloaded::with(&text(100, 100));
     files.write(&text(100, 100).replace("callback_template = 'a'", "callback_template = 'a'\nuntil = 2026-01-01T00:00:00Z"));
