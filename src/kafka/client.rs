@@ -341,23 +341,26 @@ pub(crate) fn code_of(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| format!("{code:?}"))
 }
 
-/// `trouble`, with what to look at when that is known of the client's code.
+/// `trouble`, with what to look at when that is known of the client's code and words.
 pub(crate) fn advised(trouble: String, code: Option<RDKafkaErrorCode>) -> String {
-    match code.and_then(advice) {
+    match code.and_then(|code| advice(code, &trouble)) {
         Some(advice) => format!("{trouble}; {advice}"),
         None => trouble,
     }
 }
 
-/// What to look at when a broker is there but no connection comes about, by the client's code.
-fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+/// What to look at when a broker is there but no connection comes about.
+///
+/// The words count beside the code: librdkafka calls a certificate that it refuses `SSL`, and, when the broker was so quick that the
+/// handshake failed within its first call, `BrokerTransportFailure`. An alert is the broker's: what it refuses is ours.
+fn advice(code: RDKafkaErrorCode, trouble: &str) -> Option<&'static str> {
     if code == RDKafkaErrorCode::Authentication || code == RDKafkaErrorCode::SaslAuthenticationFailed {
         Some("see sasl.mechanism, sasl.username and sasl.password in [kafka.properties], and the user at the broker")
-    } else if code == RDKafkaErrorCode::SSL {
+    } else if trouble.contains("certificate verify failed") || code == RDKafkaErrorCode::SSL && !trouble.contains(" alert ") {
         Some(
             "the broker's certificate must be signed by who is in ssl.ca.location, and be for the host name in kafka.brokers and no other; see security.protocol and ssl.* in [kafka.properties]",
         )
-    } else if code == RDKafkaErrorCode::BrokerTransportFailure {
+    } else if code == RDKafkaErrorCode::BrokerTransportFailure || code == RDKafkaErrorCode::SSL {
         Some(
             "see kafka.brokers and, in [kafka.properties], security.protocol (it must be that of the listener behind the port) and ssl.certificate.location (some listeners want a client's certificate)",
         )
@@ -424,6 +427,23 @@ pub(crate) mod tests {
             properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             ..settings("127.0.0.1:1")
         }
+    }
+
+    #[test]
+    fn a_refused_certificate_has_its_advice_by_either_code_that_the_client_gives_it() {
+        let failed = "sasl_ssl://localhost:9093/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 2ms in state SSL_HANDSHAKE)";
+        for code in [RDKafkaErrorCode::SSL, RDKafkaErrorCode::BrokerTransportFailure] {
+            let told = advised(failed.to_owned(), Some(code));
+            assert!(told.starts_with(failed) && told.contains("ssl.ca.location"), "{told}");
+        }
+        for (ours, code) in [
+            ("Connection refused", RDKafkaErrorCode::BrokerTransportFailure),
+            ("SSL handshake failed: error:0A000412:SSL routines::ssl/tls alert bad certificate", RDKafkaErrorCode::SSL),
+        ] {
+            let told = advised(ours.to_owned(), Some(code));
+            assert!(told.contains("ssl.certificate.location") && !told.contains("ssl.ca.location"), "{told}");
+        }
+        assert_eq!(advised("x".to_owned(), None), "x");
     }
 
     #[test]
