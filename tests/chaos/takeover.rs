@@ -76,8 +76,8 @@ fn after_a_sigkill_at_full_speed_another_replica_continues_within_fifteen_second
         .collect();
     let first = exposed.iter().map(|(ended, _)| *ended).min().unwrap_or(killed);
     assert!(commits.wrong.is_empty(), "{:?}", commits.wrong);
-    // Seen a look later than it was made.
-    assert!(killed - first <= COMMIT_LAG + 500, "not committed {} ms after it had ended", killed - first);
+    // Seen a look later than it was made; and other tests run beside this one.
+    assert!(killed - first <= 2 * COMMIT_LAG, "not committed {} ms after it had ended", killed - first);
     let exposed: Vec<usize> = exposed.into_iter().map(|(_, event)| event).collect();
     let in_flight = dead.iter().filter(|s| s.ended >= killed - 20).count();
     let mut requests: HashMap<usize, usize> = HashMap::new();
