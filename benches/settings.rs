@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How long it all may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// All curves to their ends: about 25 minutes.
+    /// All curves to their ends: about 40 minutes.
     Full,
     /// A tenth of everything, one round: it shows that the measuring works, its figures are rough.
     Quick,

@@ -12,7 +12,7 @@
 //!                                                                                              └─ bury    ► dead-letter topic
 //! ```
 //!
-//! Dependencies point one way; a test (`tests/layering.rs`) reads every `use` line and holds it:
+//! Dependencies point one way; a test (`tests/layering.rs`) reads every path in `src` and holds it:
 //! `domain ← {metrics, source} ← delivery ← {kafka, egress, admin, config, registry} ← app ← {demo, cli}`.
 //! Edges never meet each other.
 

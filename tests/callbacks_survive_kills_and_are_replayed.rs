@@ -29,7 +29,7 @@ fn a_callback_that_fails_thirteen_times_is_dead_lettered_across_two_sigkills_and
     scene.produce(&[event("failing.example", 1)]);
     for hanging in [4, 9] {
         receiver.wait_for(hanging, SOON);
-        std::thread::sleep(Duration::from_millis(2500)); // what came before is committed: once a second
+        std::thread::sleep(Duration::from_millis(2500)); // what came before is committed: every 100 ms
         daemon.kill();
         daemon = scene.launch();
         daemon.wait_ready();

@@ -70,7 +70,7 @@ fn describe(of: &Acl) -> Acl {
     Acl { operation: "Describe".into(), ..of.clone() }
 }
 
-/// Answers 500 to the first attempt at `/once`, 500 always at `/never` until told otherwise by the path, else 200.
+/// Answers 500 to the first attempt at `/once`, else 200.
 fn receiver() -> Receiver {
     Receiver::start(|request, nth| match request.path.as_str() {
         "/once" if nth == 1 => Answer::Status(500),
@@ -522,7 +522,7 @@ fn a_right_that_is_taken_while_it_runs_is_named_and_what_came_meanwhile_is_deliv
     daemon.stop();
 }
 
-/// Of a command: the right left out, with what beside it, its exit code, and what is done all the same.
+/// Of a command: the right left out, whether Describe is granted beside it, and the exit code.
 struct Case {
     /// After the prefix or group; `source` for the source topic.
     resource: &'static str,

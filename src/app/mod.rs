@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!  start:  registry file ─► admin listener ─► broker there? ─► topics right? ─► intake threads + engine ─► ready
-//!  threads: intake-fresh, intake-retry, intake-replay ⇄ engine ─► egress, outbox     registry (reloads)   monitor (lag, topics)
+//!  threads: intake-fresh, intake-retry, intake-replay ⇄ engine (and egress) ─► outbox
+//!           beside each intake: commit-, ask- and, for a while, rights-<class>
+//!           admin (/metrics, health)   registry (reloads)   monitor (lag, topics)   signals
 //!  drain:  engine stops starting ─► attempts end ─► intake threads commit and leave ─► engine ends ─► outbox flushed ─► exit
 //! ```
 //!

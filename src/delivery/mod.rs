@@ -6,7 +6,7 @@
 //!  │ Source ─► Partition: tracker, │ ───────────► │ decode ─► bind ─► Lanes ─► attempt ─► judge   │─► Transport
 //!  │           held heads, phase   │              │    │        │       │                  │      │
 //!  │ Budget: records and bytes     │ ◄─────────── │    └────────┴───────┴──► settle ◄──────┘      │─► Outbox
-//!  │ commits each second           │   returns    │            (requeue, bury, acknowledged)      │
+//!  │ commits each 100 ms           │   returns    │            (requeue, bury, acknowledged)      │
 //!  └───────────────────────────────┘              └──────────────────────────────────────────────┘
 //! ```
 //!

@@ -88,7 +88,7 @@ impl Departure {
 /// What a departure is for, for the counters.
 #[derive(Clone, Debug)]
 pub enum Purpose {
-    /// A requeue into the tier with this label.
+    /// A requeue into this tier.
     Requeue {
         /// The tier.
         tier: Tier,

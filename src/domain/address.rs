@@ -219,7 +219,7 @@ impl AddressPolicy {
     /// registered and before every send.
     ///
     /// # Errors
-    /// Any.
+    /// `Url` when it is no plain URL, `Port`; for a name `Name`, for an address `Address` or `Metadata`.
     pub fn judge_url(&self, url: &url::Url) -> Result<(), Refusal> {
         let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
         let Some(port) = url.port_or_known_default().filter(|port| plain && *port != 0) else { return Err(Refusal::Url) };

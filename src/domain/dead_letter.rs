@@ -24,13 +24,13 @@ pub enum Reason {
     WaitedTooLong,
     /// A final verdict of the receiver (policy `standard`: 410).
     Rejected,
-    /// A fault of ours that no attempt count covers.
+    /// Reserved: this version never writes it (a panic of ours counts as an attempt).
     InternalError,
     /// Replayed more often than `replay_limit`.
     ReplayLimit,
-    /// Skipped by an operator.
+    /// Skipped by an operator. Reserved: this version never writes it.
     Skipped,
-    /// Purged by an operator.
+    /// Purged by an operator. Reserved: this version never writes it.
     Purged,
 }
 

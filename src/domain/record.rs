@@ -66,7 +66,7 @@ fn cost(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[Header]) -> usize
 /// See [`cost`].
 const HEADER_COST: usize = size_of::<Header>() + 32;
 
-/// A record to be appended to one of our topics. The broker picks the partition from the key.
+/// A record to be appended to one of our topics. The producer picks the partition from the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
     /// Topic name.

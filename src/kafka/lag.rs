@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The longest that one question may take.
 const QUESTION: Duration = Duration::from_secs(5);
 
-/// The longest that one round of lag may take, whatever the number of partitions: it is asked again in 10 s.
+/// The longest that one round of lag may take, whatever the number of partitions. The next begins some seconds after it (`app::monitor`).
 const ROUND: Duration = Duration::from_secs(8);
 
 /// The broker did not say.

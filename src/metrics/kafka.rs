@@ -30,13 +30,13 @@ impl Kafka {
             lag: family::int_gauge_vec(
                 registry,
                 "callbackd_consumer_lag",
-                "Records between the end of the log and this process's position, by assigned partition; true also while paused. A steady rise on a source topic means that intake is slower than upstream; on a tier, that much is waiting to be retried.",
+                "Records between the end of the log and the first unfinished one (what would be committed now), by assigned partition; true also while paused. A steady rise on a source topic means that intake is slower than upstream, or that one record is stuck (callbackd_unfinished_span); on a tier, that much is waiting to be retried.",
                 &["topic", "partition"],
             )?,
             unfinished_span: family::int_gauge_vec(
                 registry,
                 "callbackd_unfinished_span",
-                "Offsets from the first unfinished record to the last received one, by assigned partition. A steady rise means that one record is stuck and much would be looked at again after a crash.",
+                "Offsets from the first unfinished record to the position, by assigned partition; 0 when all is finished. A steady rise means that one record is stuck and much would be looked at again after a crash.",
                 &["topic", "partition"],
             )?,
             assigned: family::int_gauges(
@@ -54,7 +54,7 @@ impl Kafka {
             last_commit: family::gauges(
                 registry,
                 "callbackd_last_commit_timestamp_seconds",
-                "When the broker last accepted a commit, by class; 0 when it never did. It rises with every commit; standing still while there is lag means that a crash would repeat much.",
+                "When the broker last accepted a commit, or there was nothing to commit, by class; 0 before the first. It rises all the time; standing still means that a crash would repeat much.",
                 "class",
             )?,
             map_bytes: family::int_gauges(
@@ -100,12 +100,12 @@ impl Kafka {
 }
 
 impl super::Metrics {
-    /// Records between the end of the log and the position, for one assigned partition.
+    /// Records between the end of the log and the first unfinished one, for one assigned partition; asked every few seconds (`app::monitor`).
     pub fn set_lag(&self, topic: &str, partition: i32, n: u64) {
         self.kafka.lag.with_label_values(&[topic, &partition.to_string()]).set(whole(n));
     }
 
-    /// Offsets from the first unfinished record to the last received one, for one assigned partition; 0 when all is finished.
+    /// Offsets from the first unfinished record to the position, for one assigned partition; 0 when all is finished. Refreshed each second.
     pub fn set_unfinished_span(&self, topic: &str, partition: i32, n: u64) {
         self.kafka.unfinished_span.with_label_values(&[topic, &partition.to_string()]).set(whole(n));
     }
@@ -128,7 +128,7 @@ impl super::Metrics {
         self.kafka.rebalances.of(class).inc();
     }
 
-    /// The broker accepted a commit of the class at this wall-clock instant.
+    /// At this wall-clock instant the broker accepted a commit of the class, or there was nothing to commit.
     pub fn committed_at(&self, class: Class, at: UnixMillis) {
         self.kafka.last_commit.of(class).set(seconds(Some(at)));
     }
@@ -143,7 +143,7 @@ impl super::Metrics {
         self.kafka.stopped.of(class).set(whole(n));
     }
 
-    /// So many requeues and dead letters await acknowledgement at this instant; `progress`: one was acknowledged of late, or none waits.
+    /// `n` requeues and dead letters await acknowledgement at this wall-clock instant; `progress`: one was acknowledged lately, or none waits.
     pub fn set_appends_waiting(&self, n: u64, progress: bool, at: UnixMillis) {
         self.kafka.appends_waiting.set(whole(n));
         if progress {

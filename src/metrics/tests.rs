@@ -21,7 +21,7 @@ fn value(metrics: &Metrics, series: &str) -> Option<f64> {
     metrics.render().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// A process in which everything happened at least once.
+/// A process in which nearly everything happened at least once.
 fn busy() -> Arc<Metrics> {
     let m = metrics();
     m.set_domains(["push.shop.example"]);

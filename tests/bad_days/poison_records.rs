@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Far beyond any tier.
 const IN_A_CENTURY: &str = "4950000000000";
 
-/// Records that are no events, with the number that they have among the dead letters' keys.
+/// Records that are no events.
 fn garbage() -> Vec<New> {
     let values: Vec<Option<Vec<u8>>> = vec![
         None,

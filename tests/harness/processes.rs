@@ -65,7 +65,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends `TERM`, `KILL`, `STOP`, `CONT`, `HUP` or `ABRT`.
+    /// Sends a signal, by its name without `SIG`, as `kill` has it: `TERM`, `KILL`, `STOP`, …
     pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(done.is_ok_and(|s| s.success()), "kill -{name} {}", self.child.id());

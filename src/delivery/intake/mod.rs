@@ -13,7 +13,8 @@
 //!             └───────── final commit, released ──────┘      told to leave, or drained and all is back: commits and leaves
 //! ```
 //!
-//! Nothing here blocks: [`run`] does what a turn waits for, on a thread of its own; the simulation does it in virtual time.
+//! Only the last commit of partitions that go blocks: [`run`] does what a turn waits for, on a thread of its own; the simulation does it in
+//! virtual time.
 //!
 //! `rebalance` begins and ends partitions, `records` takes records in and back, `commits` decides what is committed and when; here is the loop.
 //!

@@ -48,7 +48,7 @@ pub const CLOCK_SLACK: Duration = Duration::from_secs(60);
 pub enum Origin {
     /// A source topic: every `callbackd-*` header but the id is ignored.
     Source,
-    /// A delay tier, at this append time; with the longest configured or existing delay.
+    /// A delay tier: all of them are believed, within their ranges.
     Tier,
     /// The replay topic: attempts and age start anew, replays + 1.
     Replay,

@@ -204,7 +204,7 @@ fn take_print(bytes: &mut &[u8], from: i64) -> Result<Fingerprint, MapError> {
     Ok(Fingerprint { timestamp, length })
 }
 
-/// CRC-32 as in IEEE 802.3; bit by bit, as it runs over 2 KB once a second.
+/// CRC-32 as in IEEE 802.3; bit by bit, as it runs over at most 2 KB each 100 ms.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes
         .iter()

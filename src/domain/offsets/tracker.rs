@@ -209,7 +209,7 @@ impl Tracker {
         }
     }
 
-    /// What to commit now. Costs a pass over the window: for once a second.
+    /// What to commit now. Costs a pass over the window: for a few times a second.
     #[must_use]
     pub fn commit_point(&self) -> CommitPoint {
         let offset = self.base();
@@ -266,7 +266,8 @@ impl Tracker {
     /// [`MAX_METADATA`]; where gaps are wider than that *and* everything finishes in the worst order,
     /// [`Tracker::commit_point`] vouches for less instead of exceeding it. Dense, it turns true at about 10,490 offsets.
     ///
-    /// False while nothing is unfinished, or a partition resumed with a long map could never read on; what it reads is in that map already.
+    /// Always false while nothing is unfinished. Otherwise a partition that resumed with a long map would never read again; what it reads is in
+    /// that map already.
     #[must_use]
     pub fn must_rest(&self) -> bool {
         const MORE: u64 = MAX_BATCH as u64;

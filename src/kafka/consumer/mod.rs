@@ -15,8 +15,9 @@
 //! thread's own loop. That keeps waiting for running attempts, and commits, out of the callback. While the consumer closes nobody answers
 //! from the loop any more, so the callback does it.
 //!
-//! Nothing here waits for a broker, but the last commit of partitions that go: commits have a thread (`committer`), questions about
-//! partitions another one (`questions`).
+//! Commits have a thread (`committer`), questions about partitions another one (`questions`). So the loop waits for a broker in three places
+//! only, for seconds: [`Consumer::subscribe`], before it begins (the ends of the log, for `latest`); the last commit of partitions that go; and
+//! reading the commits of partitions that begin anew because an offset was not in the log.
 
 mod beginning;
 mod commits;

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// At start: exit code 78. While running: metric and log.
+    /// At start: exit code 78. While running: logged.
     Refuse,
     /// At start: not ready until it is mended.
     Wait,
