@@ -1,8 +1,8 @@
 //! What the daemon does, seen from outside: the binary, its commands and its configuration on a real Apache Kafka.
 //!
-//! One broker serves nearly all of the run (`harness::broker`), a secured one what is about security, and tests that stop or fill a broker have one
-//! of their own. Every test has a topic prefix and a group of its own, so they run side by side.
-//! A behaviour per file, named by it. Nothing here uses the library: what is judged is what users touch.
+//! One broker serves nearly all of the run (`harness::broker`), a secured one what is about security, and tests that stop or fill a broker
+//! have one of their own. Every test has a topic prefix and a group of its own, so they run side by side. A behaviour per file, named by
+//! it. Nothing here uses the library: what is judged is what users touch.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there and then")]
 

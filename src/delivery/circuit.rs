@@ -35,11 +35,12 @@ pub struct CircuitSettings {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// It may go.
     Free,
-    /// It may, as the probe: [`Circuit::probe`] must follow.
+    /// It may go, as the probe: [`Circuit::probe`] must follow.
     Probe,
-    /// Not before the circuit reopens, at this moment at the earliest; or, for one that may be the probe at any time, before this probe has ended.
+    /// Not yet. Ask again at this time (monotonic): when the circuit reopens or, for a record that may be a probe at any time, when the
+    /// running probe ends.
     Closed(Duration),
 }
 
@@ -56,9 +57,9 @@ enum State {
 pub struct Probe {
     /// Its record.
     pub record: u64,
-    /// If it fails, then by this time, as far as is known of the endpoint.
+    /// If it fails, it has probably failed by this time (monotonic), judged by how the endpoint failed before.
     pub likely_end: Duration,
-    /// Its time-out: it has ended by then.
+    /// Its time-out (monotonic): it has ended by then.
     pub latest_end: Duration,
 }
 
@@ -80,7 +81,7 @@ impl Circuit {
         Self(State::Closed { failed: Vec::new() })
     }
 
-    /// How it stands.
+    /// Its state.
     #[must_use]
     pub const fn state(&self) -> CircuitState {
         match &self.0 {
@@ -96,7 +97,8 @@ impl Circuit {
         matches!(&self.0, State::Closed { failed } if failed.is_empty())
     }
 
-    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before. While a probe is out, what it would mean that it fails.
+    /// Whether an attempt may go now; `by_schedule`: of a record that was tried before. While a probe runs, the answer assumes that it will
+    /// fail.
     pub fn admits(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Admission {
         match &self.0 {
             State::Closed { .. } => Admission::Free,
@@ -117,7 +119,7 @@ impl Circuit {
         }
     }
 
-    /// An attempt succeeded: closed, whatever was.
+    /// An attempt succeeded: the circuit is closed, whatever it was.
     pub fn succeeded(&mut self) {
         match &mut self.0 {
             State::Closed { failed } => failed.clear(),
@@ -125,7 +127,7 @@ impl Circuit {
         }
     }
 
-    /// An attempt of `record` failed while `outstanding` others wait in vain. True when it has opened by that.
+    /// An attempt of `record` failed while `outstanding` others wait in vain. True when this has opened the circuit.
     pub fn failed(&mut self, record: u64, outstanding: usize, settings: &CircuitSettings, now: Duration) -> bool {
         match &mut self.0 {
             State::Closed { failed } => {
@@ -148,7 +150,7 @@ impl Circuit {
         }
     }
 
-    /// Opens it when what failed and the `outstanding` attempts that wait in vain are enough. True when it has opened by that.
+    /// Opens it when the failed records and the `outstanding` attempts that wait in vain are enough together. True when it has opened.
     pub fn open_if(&mut self, outstanding: usize, settings: &CircuitSettings, now: Duration) -> bool {
         match &self.0 {
             State::Closed { failed } if failed.len() + outstanding >= settings.failures => {
@@ -159,7 +161,8 @@ impl Circuit {
         }
     }
 
-    /// It may be probed, and there is no slot for that: it stays open for the same pause again, at most for so long. Returns the whole pause.
+    /// A probe is due but no slot is free: the circuit stays open for one more pause of the same length, limited to `at_most`. Returns the
+    /// whole pause, or zero when it is closed or a probe runs.
     pub fn postpone(&mut self, at_most: Duration, now: Duration) -> Duration {
         match &mut self.0 {
             State::Open { reopens, pause, probe: None } => {
@@ -181,7 +184,7 @@ impl Circuit {
         }
     }
 
-    /// What failed was not the endpoint's fault: an open one reopens now, with the first pause ahead.
+    /// What failed was not the endpoint's fault: an open circuit reopens now, and its next pause is the first one again.
     pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
         match &mut self.0 {
             State::Closed { failed } => failed.clear(),

@@ -24,7 +24,8 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
-/// See [`behind`]. A tier of a minute takes the place of up to eleven moves through one of five seconds.
+/// How many times as long as its slot says a parked record may stay away, see [`behind`]: one turn of a one-minute tier replaces up to
+/// eleven moves through a five-second one.
 const LATER: u32 = 3;
 
 /// What became of an offer.
@@ -47,7 +48,7 @@ pub struct Parked<T> {
     pub item: T,
     /// When it may come back: its slot (monotonic).
     pub slot: Duration,
-    /// It may come back as late as this: where that spares it moves, and lest all come at once.
+    /// The latest time at which it may come back (monotonic): it comes later than its slot where that spares it moves, or spreads the load.
     pub latest: Duration,
     /// Why.
     pub cause: ParkCause,
@@ -62,7 +63,7 @@ pub enum ParkCause {
     Closed,
 }
 
-/// What an attempt's end has brought about.
+/// What the end of an attempt has brought about.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Aftermath<T> {
@@ -222,8 +223,8 @@ impl<T: Item> Lanes<T> {
         parked
     }
 
-    /// Looks at what time alone changes: circuits that silence opens, and what waits beyond its lane's share, because its endpoint went
-    /// silent or others came. To be called a few times a second; what it returns is to be parked.
+    /// Looks at what changes with time alone: circuits that silence opens, and lanes where more waits than they may hold now. To be called
+    /// a few times a second; what it returns is to be parked.
     #[must_use]
     pub fn watch(&mut self, now: Duration) -> Vec<Parked<T>> {
         let mut opened = Vec::new();
@@ -261,7 +262,7 @@ impl<T: Item> Lanes<T> {
         out
     }
 
-    /// Failures of late were our own fault: circuits reopen, and attempts come back little by little.
+    /// Recent failures were our own fault: circuits reopen, and attempts come back little by little.
     pub fn restart(&mut self, now: Duration) {
         self.slots.restart(now);
         for lane in self.lanes.values_mut() {
@@ -296,9 +297,9 @@ impl<T: Item> Lanes<T> {
     }
 }
 
-/// Parks `item` until the endpoint is not left alone any more, which is not before `earliest`, and its turn has come. The first in the queue
-/// comes then, and finds out; those behind it may stay away for [`LATER`] times as long, though not by more than the longest pause. (Where the
-/// endpoint said itself until when, nobody stays away longer.)
+/// Parks `item` until its slot in the queue, at the earliest when the endpoint may be called again (`earliest`). The first in the queue
+/// comes back just then; those behind it may stay away [`LATER`] times as long, but later by the longest pause at most. (Where the endpoint
+/// itself said until when, nobody stays away longer.)
 fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, settings: &CircuitSettings, now: Duration) -> Parked<T> {
     let slot = lane.slot(earliest);
     let exact = slot == earliest || lane.paused(now).is_some();
@@ -306,7 +307,7 @@ fn behind<T: Item>(lane: &mut Lane<T>, item: T, earliest: Duration, settings: &C
     Parked { item, slot, latest: slot + later, cause: ParkCause::Closed }
 }
 
-/// Parks `item` because its lane has no room for it. Where its endpoint was tried in vain, nobody waits for an exact moment.
+/// Parks `item` because its lane has no room for it. Where its endpoint was tried in vain it may come back up to a quarter later.
 fn crowded_out<T: Item>(lane: &mut Lane<T>, item: T, settings: &CircuitSettings, now: Duration) -> Parked<T> {
     let slot = lane.slot_when_full(item.by_schedule(), settings, now);
     let later = if lane.is_in_vain(now) { slot.saturating_sub(now) / 4 } else { Duration::ZERO };

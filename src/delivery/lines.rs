@@ -1,13 +1,13 @@
 //! Whose turn it is among the lanes, and how much may wait in each (design §9). A state machine without IO, owned by `lanes`.
 //!
-//! What [`Lines::cap`] allows, so that a backlog for healthy endpoints flows at their own pace and no endpoint holds the memory of
-//! the others. For an endpoint tried in vain, nothing fresh, and of what returns no more than its waiting room. For the others nothing is
-//! limited until one in [`SCARCE`] of the records that the class may hold in memory waits, or one in [`SCARCE_BYTES`] of the bytes. From then
-//! on a lane may hold
-//! - its waiting room, if its endpoint is slower than ever; of that at most half of an equal share once its records have waited for any
-//!   answer for too long;
-//! - three halves of its share of all answers of late, so that memory goes where it is soon free again, and at least half of an equal share;
-//! - where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
+//! [`Lines::cap`] limits what may wait in one lane, so that a backlog for healthy endpoints flows at their own pace and no endpoint fills
+//! the memory of the others. For an endpoint tried in vain nothing fresh waits, and of what returns no more than its waiting room. For the
+//! others nothing is limited until memory is scarce: until one in [`SCARCE`] of the records that the class may hold waits, or one in
+//! [`SCARCE_BYTES`] of the bytes. From then on a lane may hold
+//! - its waiting room, while its endpoint is silent; once its records have waited too long for any answer, at most half of an equal share;
+//! - else three halves of its share of all recent answers, so that memory goes where it is soon free again, and at least half of an equal
+//!   share;
+//! - of that, where the registry names other endpoints, what it answers within [`HORIZON`]: others could be behind it in Kafka.
 //!
 //! So when the process itself is the slow one, nothing is parked: the budget stalls intake. And a lane whose endpoint cannot keep up is
 //! parked beyond its part, long before it stalls the others.
@@ -19,17 +19,17 @@ use crate::domain::registry::Endpoint;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Once memory is scarce, what waits in a lane is what it answers in so long.
+/// Once memory is scarce, a lane may hold what it answers in this time.
 const HORIZON: Duration = Duration::from_secs(4);
 
-/// Memory is scarce when one in so many of the records that a class may hold wait. Not later: what waits is unfinished while what is parked
-/// behind it is finished, and a partition whose map of that grows too long rests (design §10).
+/// Memory is scarce when one in this many of the records that a class may hold waits. Not later: what waits is unfinished while what is
+/// parked behind it is finished, and a partition whose map of that grows too long rests (design §10).
 const SCARCE: usize = 8;
 
-/// The same of bytes. Few large records make no long map.
+/// As [`SCARCE`], of the bytes: later, because few large records make no long map.
 const SCARCE_BYTES: usize = 2;
 
-/// Answers that every lane is taken to have had.
+/// Answers that every lane is taken to have had, so that the first real ones do not decide.
 const FEW: f64 = 4.0;
 
 /// Whose turn it is, and how much waits.
@@ -39,7 +39,7 @@ pub(super) struct Lines {
     pub(super) ready: [VecDeque<Endpoint>; 3],
     /// Records and bytes that wait, by class.
     waiting: [(usize, usize); 3],
-    /// Answers of late of all lanes, as [`Lane::served`].
+    /// Recent answers of all lanes together, as [`Lane::served`].
     pub(super) served: f64,
     max_records: usize,
     max_bytes: usize,
@@ -123,7 +123,8 @@ fn part_of(n: usize, part: f64) -> usize {
     floor(whole(n) * part)
 }
 
-/// What of `max` a class may hold here, as intake has it: its share, of the retry class half, as heads have the other one.
+/// How much of `max` a class may hold here, as intake counts it: its share; for the retry class half of it, because held heads use the
+/// other half.
 pub(super) fn budget(max: usize, class: Class) -> usize {
     let share = class.share(max);
     match class {

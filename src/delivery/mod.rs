@@ -17,8 +17,8 @@
 //! Owners: a partition's tracker, heads and budget belong to its class's intake thread; lanes, slots, holds and chains belong to
 //! the engine. They share nothing but messages and each assignment's phase, which fences late results.
 //!
-//! State machines without IO: [`partition`], [`budget`], [`circuit`], [`lane`], `waiting`, [`slots`], [`lanes`], `lines`, [`outage`], [`oldest`]. Async: [`attempt`], [`settle`], [`engine`].
-//! [`intake`] is the body of a plain thread.
+//! State machines without IO: [`partition`], [`budget`], [`circuit`], [`lane`], `waiting`, [`slots`], [`lanes`], `lines`, [`outage`],
+//! [`oldest`]. Async: [`attempt`], [`settle`], [`engine`]. [`intake`] is the body of a plain thread.
 
 pub mod attempt;
 pub mod budget;

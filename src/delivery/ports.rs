@@ -20,13 +20,13 @@ pub struct CallbackRequest {
     pub headers: HeaderLines,
     /// The body as signed.
     pub body: Bytes,
-    /// To an established connection, TLS included.
+    /// Until the connection is established, TLS included.
     pub connect_timeout: Duration,
-    /// From now to status and headers.
+    /// Until status and headers are read.
     pub timeout: Duration,
 }
 
-/// Where to, and how much: the body holds `sign`.
+/// Shows the endpoint and sizes only: the body holds `sign`.
 impl fmt::Debug for CallbackRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("CallbackRequest");
@@ -39,7 +39,7 @@ impl fmt::Debug for CallbackRequest {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct HeaderLines(Vec<u8>);
 
-/// How much there is, not what: signatures and secrets are.
+/// Shows the length only: there are signatures and secrets in it.
 impl fmt::Debug for HeaderLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HeaderLines({} bytes)", self.0.len())
@@ -99,7 +99,8 @@ pub struct Refused {
 
 /// Appends requeues and dead letters.
 pub trait Outbox {
-    /// Resolves when the broker has acknowledged the record or refused it for good (too large, not authorised, no such topic); waits as long as that takes.
+    /// Resolves when the broker has acknowledged the record or refused it for good (too large, not authorised, no such topic); waits as
+    /// long as that takes.
     fn append(&self, record: NewRecord) -> impl Future<Output = Result<Appended, Refused>>;
 }
 
@@ -177,8 +178,8 @@ impl CommitRefused {
 pub enum SourceEvent {
     /// Nothing within the time.
     Nothing,
-    /// The group gave these partitions; [`Source::start`] must follow. May be empty: joined without a share, or the broker does not yet say where
-    /// they stand; then they follow.
+    /// The group gave these partitions; [`Source::start`] must follow. May be empty: joined without a share, or the broker does not yet say
+    /// where they stand; then they follow.
     Assigned(Vec<Assigned>),
     /// Records, in order within each partition.
     Batch(Vec<Record>),
@@ -188,12 +189,13 @@ pub enum SourceEvent {
     Lost(Vec<TopicPartition>),
     /// A commit that was not awaited was answered; the points are as given to [`Source::commit`].
     Committed(Result<(), CommitRefused>),
-    /// Partitions are not read any more, because the offset to read next is not in the log (retention), or was not for a moment (an unclean
-    /// election): as if newly assigned, to be started again.
+    /// Partitions that are not read any more, because the offset to read next is not in the log (retention), or was not for a moment (an
+    /// unclean election). [`Source::start`] must follow, as if they were newly assigned.
     OutOfRange {
-        /// The log does not have that offset; the commit here is it.
+        /// The next offset is not in the log; it stands in [`Assigned::committed`].
         outside: Vec<Assigned>,
-        /// The log may be another one than was read: it has that offset by now, or the group's commit has vanished. The commit is the group's.
+        /// The log may have been replaced: it has the next offset by now, or the group's commit has vanished. [`Assigned::committed`] is
+        /// the group's commit.
         unsure: Vec<Assigned>,
     },
     /// The client can do nothing any more.

@@ -4,9 +4,9 @@
 //! and the same address there, and only [`url::Host`] says whether a host is an address or a name. A deny list of spellings was refused: it
 //! never ends. For IPv6 the table lists what is allowed, because its special ranges keep growing inside what was unassigned.
 //!
-//! Invariants: [`AddressPolicy::default`] lets nothing but the public internet through; nothing that an operator allows reaches link-local or
-//! metadata addresses, neither plain nor inside an IPv6 address that a gateway would translate.
-//! Not here: looking names up, and judging what a lookup yields address by address (`egress::dial`).
+//! Invariants: [`AddressPolicy::default`] lets nothing but the public internet through; nothing that an operator allows reaches link-local
+//! or metadata addresses, neither plain nor inside an IPv6 address that a gateway would translate. Not here: looking names up, and judging
+//! what a lookup yields address by address (`egress::dial`).
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -55,8 +55,8 @@ impl Record {
     }
 }
 
-/// Key, value and headers, plus a fixed 256 bytes of bookkeeping, and for each header its place and the allocator's overhead for its name: on
-/// the wire an empty header has two bytes.
+/// Key, value and headers, plus a fixed 256 bytes of bookkeeping, and for each header its place and the allocator's overhead for its name:
+/// on the wire an empty header has two bytes.
 fn cost(key: Option<&Bytes>, value: Option<&Bytes>, headers: &[Header]) -> usize {
     let bytes = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
     let header = |header: &Header| HEADER_COST + header.name.len() + bytes(header.value.as_ref());

@@ -124,8 +124,8 @@ impl KeyRing {
         &self.0
     }
 
-    /// From when on, after `now`, none of them is in force, for good or until another begins; `None` when that never comes, and when none is
-    /// in force now. An old key that expires after its successor took over is not the end.
+    /// The first instant after `now` at which no key is in force, for good or until another begins. `None`: that never comes, or none is in
+    /// force already. An old key that expires after its successor took over is not the end.
     #[must_use]
     pub fn runs_out(&self, now: UnixMillis) -> Option<UnixMillis> {
         let mut at = now;
@@ -192,7 +192,8 @@ pub fn shown_secret(secret: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(format!("whsec_{}", STANDARD.encode(secret)))
 }
 
-/// The value of `webhook-signature`: `v1,<base64 HMAC-SHA256 of id.timestamp.body>`, one entry per key, in the order given, separated by a space.
+/// The value of `webhook-signature`: `v1,<base64 HMAC-SHA256 of id.timestamp.body>`, one entry per key, in the order given, separated by a
+/// space.
 #[must_use]
 pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64, body: &[u8]) -> String {
     let timestamp = decimal(timestamp_secs);
@@ -207,8 +208,8 @@ pub fn webhook_signature(keys: &[&SigningKey], id: &EventId, timestamp_secs: i64
     header
 }
 
-/// Whether one of `given`, each the base64 of an entry of `webhook-signature`, is the signature by `key`. Compared in constant time, and all
-/// are, whichever matches; the body is read once.
+/// Whether one of `given`, each the base64 of an entry of `webhook-signature`, is the signature by `key`. Compared in constant time, and
+/// all are, whichever matches; the body is read once.
 #[must_use]
 pub fn webhook_signature_matches(key: &SigningKey, id: &EventId, timestamp_secs: i64, body: &[u8], given: &[&str]) -> bool {
     let mac = mac(key, id, &decimal(timestamp_secs), body);

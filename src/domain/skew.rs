@@ -10,8 +10,8 @@ pub const SANE: Duration = Duration::from_secs(60);
 /// over a suspended machine would pause intake for ever: what is paused appends nothing, and only an append brings a new report.
 pub const PROOF: Duration = Duration::from_secs(300);
 
-/// A report this much behind what earlier ones say was read late: the process was stopped, or its answer was long on its way. It would set
-/// the broker's clock back by as much.
+/// A report further than this behind what earlier ones say was read late (the process was stopped, or the answer was long on its way) and
+/// would set the broker's clock back by as much.
 const PUNCTUAL: Duration = Duration::from_millis(100);
 
 /// The last append that the broker told us of: (its timestamp, our monotonic clock then).
@@ -21,8 +21,9 @@ pub struct BrokerClock {
 }
 
 impl BrokerClock {
-    /// Keeps a delivery report: the broker's append timestamp and the monotonic time at which it arrived. A report only tells how late it is
-    /// at least; one that is late beside an earlier one is not believed, as long as that one proves anything.
+    /// Keeps a delivery report: the broker's append timestamp and the monotonic time at which it arrived. A report may arrive late, never
+    /// early, so it gives a lower bound of the broker's clock. One behind what an earlier report implies is ignored while that one is still
+    /// valid ([`PROOF`]).
     pub fn observe(&mut self, append: UnixMillis, monotonic: Duration) {
         let known = self.last.filter(|(_, at)| monotonic.saturating_sub(*at) <= PROOF);
         let is_late = known.is_some_and(|(before, at)| append.plus(PUNCTUAL) < before.plus(monotonic.saturating_sub(at)));

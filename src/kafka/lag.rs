@@ -1,7 +1,8 @@
 //! How far consumers are behind: watermarks, asked beside them.
 //!
-//! librdkafka's own lag figures stand still while a partition is paused, which is exactly when somebody looks. Each question blocks for a round
-//! trip, so the probe belongs to a thread of its own and never to one that polls. Ends are those that a `read_committed` reader can reach.
+//! librdkafka's own lag figures stand still while a partition is paused, which is exactly when somebody looks. Each question blocks for a
+//! round trip, so the probe belongs to a thread of its own and never to one that polls. Ends are those that a `read_committed` reader can
+//! reach.
 
 use super::client::{ClientError, ClientSettings, PlainContext, code_of, make};
 use super::right::{Operation, Resource, Right};
@@ -63,8 +64,8 @@ impl LagProbe {
         Ok(Self { client: make(&settings.plain(), PlainContext::default())?, brokers: settings.brokers.clone() })
     }
 
-    /// Records between each next offset to commit and the partition's end, never below zero. Partitions that the broker did not answer for in
-    /// time are left out: an old figure is better than a wrong one.
+    /// Records between each next offset to commit and the partition's end, never below zero. Partitions that the broker did not answer for
+    /// in time are left out: an old figure is better than a wrong one.
     #[must_use]
     pub fn lag(&self, positions: &[(Arc<str>, i32, i64)]) -> Vec<(Arc<str>, i32, i64)> {
         let deadline = Instant::now() + ROUND;

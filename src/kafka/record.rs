@@ -1,7 +1,8 @@
 //! Records across the client's border: detached when read, borrowed no longer than the call when written.
 //!
 //! A borrowed message pins the whole fetch buffer it came in (400 held records of 900 bytes cost 176 MB, 6 MB detached), and one that is
-//! still alive keeps its consumer from closing. So a poll's message is copied at once, into one allocation for key, value and header values.
+//! still alive keeps its consumer from closing. So a poll's message is copied at once, into one allocation for key, value and header
+//! values.
 
 use crate::domain::headers;
 use crate::domain::id::{CE_ID, CE_SOURCE};
@@ -30,12 +31,12 @@ impl TopicNames {
     }
 }
 
-/// Headers that a record keeps: each costs memory in many places, and a producer can write half a million into one record. Of one with more
-/// only those are kept that somebody here reads.
+/// The most headers that a record keeps: each costs memory in many places, and a producer can write half a million into one record. Of a
+/// record with more only those are kept that this program reads.
 const MAX_HEADERS: usize = 1024;
 
-/// Names that are no UTF-8, which the client crate cannot hand over, are passed over so many times in one record; what comes after the next
-/// one is left out, because finding each costs a panic.
+/// Header names that are not UTF-8 make the client crate panic, which is caught and costs time. This many are skipped in one record;
+/// everything after the next one is left out.
 const MAX_UNREADABLE: usize = 16;
 
 /// A record detached from its client.

@@ -1,7 +1,7 @@
 //! Health: why this process is, or is not, live and ready.
 //!
-//! Edges and the engine report what they know; `/livez` and `/readyz` read it. All of it is atomics, and locks that are held only to copy a text
-//! or a list: reading never waits for anybody's loop.
+//! Edges and the engine report what they know; `/livez` and `/readyz` read it. All of it is atomics, and locks that are held only to copy a
+//! text or a list: reading never waits for anybody's loop.
 //!
 //! - **live** depends on the process's own loops only: each beats, and none is silent for [`LIVENESS_LIMIT`]. A broker that is away or a
 //!   receiver that hangs never makes a process not live: a restart would mend neither.

@@ -100,7 +100,8 @@ impl Kafka {
 }
 
 impl super::Metrics {
-    /// Records between the end of the log and the first unfinished one, for one assigned partition; asked every few seconds (`app::monitor`).
+    /// Records between the end of the log and the first unfinished one, for one assigned partition; asked every few seconds
+    /// (`app::monitor`).
     pub fn set_lag(&self, topic: &str, partition: i32, n: u64) {
         self.kafka.lag.with_label_values(&[topic, &partition.to_string()]).set(whole(n));
     }
@@ -143,7 +144,8 @@ impl super::Metrics {
         self.kafka.stopped.of(class).set(whole(n));
     }
 
-    /// `n` requeues and dead letters await acknowledgement at this wall-clock instant; `progress`: one was acknowledged lately, or none waits.
+    /// `n` requeues and dead letters await acknowledgement at this wall-clock instant; `progress`: one was acknowledged lately, or none
+    /// waits.
     pub fn set_appends_waiting(&self, n: u64, progress: bool, at: UnixMillis) {
         self.kafka.appends_waiting.set(whole(n));
         if progress {

@@ -1,9 +1,10 @@
 //! Metrics and health: what the outside is told about this process, each in one place.
 //!
 //! [`Metrics`] holds every metric: one prefix, every label set at zero from the first scrape on (but partitions, which appear with their
-//! assignment, domains with the registry, and tiers that are no longer configured), each help text saying what a rise means. It is a struct with a registry of its own, handed around, so that a test can
-//! have as many as it likes; a global was refused for that reason. Methods are named for what happened, never for the metric, and on the
-//! way of an event they touch atomics that were resolved when the process started: labels are enums used as an index.
+//! assignment, domains with the registry, and tiers that are no longer configured), each help text saying what a rise means. It is a struct
+//! with a registry of its own, handed around, so that a test can have as many as it likes; a global was refused for that reason. Methods
+//! are named for what happened, never for the metric, and on the way of an event they touch atomics that were resolved when the process
+//! started: labels are enums used as an index.
 //!
 //! [`Health`] is the state behind `/livez` and `/readyz`. It lives here because all edges report into it and edges never meet.
 //!

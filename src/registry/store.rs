@@ -1,12 +1,13 @@
 //! The snapshot in force, and how it is replaced.
 //!
-//! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts
-//! as a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
-//! registry at any row's end, with bindings missing, and events would be skipped by it for good. One that stays cut off (a full disk, a copy that
-//! broke) is a valid registry too: what would take too many domains away, or their bindings, or the keys of a template, waits for a person.
+//! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts as
+//! a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
+//! registry at any row's end, with bindings missing, and events would be skipped by it for good. One that stays cut off (a full disk, a
+//! copy that broke) is a valid registry too: what would take too many domains away, or their bindings, or the keys of a template, waits for
+//! a person.
 //!
-//! A replaced snapshot is kept until nobody else holds it: the last holder frees it, which takes long for a big one, and is to be this side,
-//! never the engine.
+//! A replaced snapshot is kept until nobody else holds it: the last holder frees it, which takes long for a big one, and is to be this
+//! side, never the engine.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
 use crate::domain::registry::{Losses, Registry};
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An automatic reload may drop this many domains (or paths), or a tenth of them where that is more.
+/// An automatic reload may drop or unbind this many domains (or paths), or a tenth of them where that is more.
 const MAY_DROP: usize = 10;
 
 /// Who wants a reload.
@@ -31,7 +32,7 @@ pub enum Act {
 pub enum ReloadOutcome {
     /// A new snapshot is in force.
     Loaded {
-        /// It.
+        /// The new snapshot.
         registry: Arc<Registry>,
         /// What is legal but doubtful about it.
         warnings: Vec<String>,
@@ -132,8 +133,8 @@ impl Store {
     }
 }
 
-/// All domains; of domains and their bindings, or of the paths in them, more than a tenth and more than ten; any template's keys: a file cut
-/// off before them is right, too.
+/// Losses that need SIGHUP: all domains; more than ten and more than a tenth of the domains, dropped or unbound; the same of the paths; or
+/// all keys of any template. A truncated file can be valid and lose exactly these.
 fn are_too_many(losses: &Losses) -> bool {
     let many = |lost: usize, of: usize| lost > MAY_DROP && lost * 10 > of;
     let Losses { domains, dropped, unbound, paths, unbound_paths, unsigned } = losses;

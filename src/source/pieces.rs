@@ -1,12 +1,12 @@
 //! Parsing a large document piece by piece.
 //!
-//! The parser's tree, with its tokens and events, takes dozens of times the room of the text: a registry of 100,000 bindings would for a moment
-//! need more than half a gigabyte, beside a daemon that does its work in a fraction of that. So a long text is cut before lines such as
-//! `[[bindings]]`, each piece is parsed by itself and turned into our smaller tree, and the rows are put together.
+//! The parser's tree, with its tokens and events, takes dozens of times the room of the text: a registry of 100,000 bindings would for a
+//! moment need more than half a gigabyte, beside a daemon that does its work in a fraction of that. So a long text is cut before lines such
+//! as `[[bindings]]`, each piece is parsed by itself and turned into our smaller tree, and the rows are put together.
 //!
-//! That cuts nothing in two unnoticed: a piece that ends within a string, a list or a table is not TOML. It is tried again with the next one;
-//! only an error that stays the same then is one of the document. Keys of the head (before the first row) and tables that two pieces name
-//! are no business of pieces: then the document is parsed as a whole, which tells what is wrong with it.
+//! That cuts nothing in two unnoticed: a piece that ends within a string, a list or a table is not TOML. It is parsed again together with
+//! the next one; if that gives the same error, the error is real. Keys of the head (before the first row) and tables that two pieces name
+//! cannot be put together from pieces: then the document is parsed as a whole, which tells what is wrong with it.
 
 use super::document::{Lines, Node, Value, entries};
 use toml::de::DeTable;
@@ -127,7 +127,7 @@ mod tests {
         result.map_or_else(|fault| format!("{fault:?}"), |entries| table(&entries))
     }
 
-    /// By pieces of any size, `text` is what it is as a whole.
+    /// Parsed by pieces of any size, `text` yields what it yields as a whole.
     fn all_ways(text: &str) {
         let lines = Lines::of(text);
         let expected = shown(at_once(text, &lines));

@@ -1,6 +1,5 @@
-//! Fifty thousand events of one domain in one partition, and events of others behind them. The others do not wait for the flood to drain; and
-//! a flood for an endpoint that is well
-//! flows without a storm of parking.
+//! Fifty thousand events of one domain in one partition, and events of others behind them. The others do not wait for the flood to drain;
+//! and a flood for an endpoint that is well flows without a storm of parking.
 
 use super::{PATIENT, accepting, assert_no_letters, events, registry_of};
 use crate::harness::await_true;

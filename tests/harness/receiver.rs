@@ -73,7 +73,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// `script` gets the request and the how-manieth of its `webhook-id` it is, from 1.
+    /// `script` gets the request and its ordinal among those with its `webhook-id`, from 1.
     pub(crate) fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
         Self::serving(script, true)
     }

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
-/// Whether an event meets the registry for the first time: what is counted once an event is counted then, not when it comes back from a tier
-/// or is decided anew.
+/// Whether an event meets the registry for the first time: what is counted once for each event is counted then, not when it comes back from
+/// a tier or is sorted anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sight {
     /// Taken in from a source topic or the replay topic.
@@ -35,7 +35,7 @@ pub(super) enum Sight {
 }
 
 impl<C: Clock> Engine<C> {
-    /// Takes over a registry that was loaded meanwhile. What waits is decided anew: an attempt goes by the URL and the keys of now.
+    /// Takes over a registry that was loaded meanwhile. What waits in lanes is sorted anew: an attempt goes by the URL and the keys of now.
     pub(super) fn renew_registry(&mut self) {
         let latest = self.snapshot.load();
         if Arc::ptr_eq(&latest, &self.registry) {
@@ -66,7 +66,7 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// By the due time: to the lane, into the hold, or on to the next tier.
+    /// Routes a record by its due time: to the lane, into the hold, or on to the next tier.
     pub(super) fn route(&mut self, ticket: Ticket, record: Record, chain: Chain) {
         let sight = match ticket.assignment.class {
             Class::Fresh | Class::Replay => Sight::First,
@@ -96,7 +96,8 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// The callback that is due for a record, by the registry of now. Does what else is to be done with it.
+    /// Sorts a record by the registry of now: returns the callback that is due; where none is, skips, requeues or buries it and returns
+    /// `None`.
     pub(super) fn sorted(&mut self, ticket: Ticket, record: Record, chain: Chain, sight: Sight) -> Option<Box<Callback>> {
         if ticket.assignment.phase() != Phase::Active {
             self.give_back(ticket, Returned::Unsettled);
@@ -185,7 +186,7 @@ impl<C: Clock> Engine<C> {
         Terms { limit: self.settings.endpoint_concurrency, rate: self.registry.rate(endpoint) }
     }
 
-    /// What lanes have given up: some of it is parked now.
+    /// Takes what lanes have given up, and parks some of it now.
     pub(super) fn give_up(&mut self, parked: Vec<Parked<Box<Callback>>>) {
         self.parking.extend(parked);
         self.park_some();
@@ -200,8 +201,8 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// Into a tier until its slot; not before the smallest tier has turned. What is released goes by when it was appended, one after the other;
-    /// what is then held for a remainder would come at one moment, so where it may come later that is spread.
+    /// Requeues a parked record until its slot, for at least one turn of the smallest tier. Records that are then held for a remainder
+    /// would come due together, so their due times are spread where they may be later.
     pub(super) fn park(&mut self, parked: Parked<Box<Callback>>) {
         let Callback { ticket, record, chain, .. } = *parked.item;
         if ticket.assignment.phase() != Phase::Active {

@@ -80,8 +80,8 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// An attempt that took so long has ended, or was not made after all: its place is free, and what waits behind a circuit that it opened
-    /// is parked.
+    /// An attempt ended after `took`, or was not made after all: its place is free, and what waits behind a circuit that it opened is
+    /// parked.
     pub(super) fn free_place(&mut self, callback: &Callback, reply: Reply, took: Duration) {
         let now = self.clock.monotonic();
         let record = match reply {
@@ -161,7 +161,7 @@ impl<C: Clock> Engine<C> {
         self.give_up(parked);
     }
 
-    /// After a failed attempt that `chain` counts.
+    /// Requeues or buries a record after a failed attempt, which `chain` counts already.
     pub(super) fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
         let now = self.clock.trusted_now();
         // Without a clock that is sane no verdict by age: as if first attempted now.

@@ -1,8 +1,8 @@
 //! While an outage of our own is presumed: who is withheld, what goes out as a probe, and how it ends.
 //!
-//! Failures return uncounted. One record for each host stays at hand as a probe, up to [`MAX_PROBES`]; the others go into the smallest tier.
-//! Intake rests as soon as there is a probe, never before: without one nothing would ever be heard again. Now and then one class takes a
-//! [`Breath`]: should it be only some hosts that are dark, the record of another is the answer that ends it.
+//! Failures return uncounted. One record for each host stays at hand as a probe, up to [`MAX_PROBES`]; the others go into the smallest
+//! tier. Intake rests as soon as there is a probe, never before: without one nothing would ever be heard again. Now and then one class
+//! takes a [`Breath`]: if only some hosts are dark, a record for another host brings the answer that ends the outage.
 
 use super::Engine;
 use super::admit::Sight;
@@ -21,12 +21,11 @@ const MAX_PROBES: usize = 64;
 /// Between breaths.
 const BREATH_PAUSE: Duration = Duration::from_secs(10);
 
-/// A breath takes twice as many batches as the one before, up to two to this.
+/// Each breath of a class reads twice as many batches as its last one, at most 2 to this power.
 const LONGEST_BREATH: usize = 8;
 
-/// Classes take turns to be read in spite of the rest, each until so many batches of it came or it is the next one's turn. While none of them
-/// brings the answer that ends it, breaths grow longer, until there is one class or the other reading all the time: who is well may stand
-/// behind a backlog of those who are dark.
+/// During an outage one class at a time is still read, in turn: up to a number of batches, or until the next class's turn. Breaths get
+/// longer while no answer comes, because a healthy host may stand behind the backlog of dark ones.
 #[derive(Debug, Default)]
 pub(super) struct Breath {
     of: Option<Class>,
@@ -36,7 +35,7 @@ pub(super) struct Breath {
 }
 
 impl<C: Clock> Engine<C> {
-    /// Tells the outage what came of an attempt that took so long. True when the failure is not to be counted.
+    /// Tells the outage what came of an attempt that took `took`. True when the failure is not to be counted.
     pub(super) fn witness(&mut self, callback: &Callback, outcome: &Outcome, took: Duration) -> bool {
         let account = || self.registry.domain(&callback.event.domain)?.account().map(|account| &account.id);
         let now = self.clock.monotonic();
@@ -82,7 +81,8 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// Once more for what has changed since: the last probe may have gone to a tier or back to its partition, and it may be time for a breath.
+    /// To be called each tick: begins a breath when it is time, and lets intake go on when the last probe has gone (to a tier, or back to
+    /// its partition).
     pub(super) fn look_at_rest(&mut self) {
         let now = self.clock.monotonic();
         if self.outage.is_presumed() && now >= self.breath.next {
@@ -94,7 +94,7 @@ impl<C: Clock> Engine<C> {
         self.rest();
     }
 
-    /// Records came: if of the class that took a breath, that is over soon.
+    /// A batch came: where it is of the class that takes a breath, it counts towards the end of that.
     pub(super) fn breathed(&mut self, intakes: &[Intake]) {
         if self.breath.of.is_some() && intakes.iter().any(|intake| Some(intake.ticket.assignment.class) == self.breath.of) {
             self.breath.batches = self.breath.batches.saturating_sub(1);
@@ -105,7 +105,7 @@ impl<C: Clock> Engine<C> {
         }
     }
 
-    /// Keeps it as a probe, or puts it into the smallest tier, uncounted. Once the outage is over it is decided anew.
+    /// Keeps a callback as a probe, or puts its record into the smallest tier, uncounted. Probes are sorted anew once the outage is over.
     pub(super) fn withhold(&mut self, callback: Box<Callback>) {
         if self.drain_deadline.is_some() || callback.ticket.assignment.phase() != Phase::Active {
             return self.give_back(callback.ticket, Returned::Unsettled);
@@ -123,7 +123,7 @@ impl<C: Clock> Engine<C> {
         self.requeue(ticket, &record, chain, due, RequeueReason::OwnOutage);
     }
 
-    /// What waits is not started while an outage is presumed, but for a first attempt to a host that does not fail.
+    /// Whether a callback goes out now: always, but while an outage is presumed only as a first attempt to a host that does not fail.
     pub(super) fn goes_all_the_same(&self, callback: &Callback) -> bool {
         !self.outage.is_presumed() || callback.chain.attempts == 0 && self.outage.spares(callback.host())
     }

@@ -1,13 +1,13 @@
 //! The engine: one task that owns all delivery state and drives every record from intake to settlement.
 //!
-//! One turn takes what is ready (returns of attempts and appends, the tick) and some of what came, of each class its part, starts what may
-//! start, and sends what came back to the intake threads in one message a class. So thousands of retries that come at once keep no fresh
-//! event waiting for longer than a turn. Attempts and appends are futures in one set, polled by this task alone: no spawn and no
-//! lock per event. What decides lives elsewhere: `sort` (what is to be done with a record), `lanes` (who may start), `domain::verdict` and
+//! One turn handles finished work first (attempts, appends, the tick), then a limited number of new records of each class, starts what may
+//! start, and sends what is done with back to the intake threads, in one message a class. So thousands of retries that come at once keep no
+//! fresh event waiting for longer than a turn. Attempts and appends are futures in one set, polled by this task alone: no spawn and no lock
+//! per event. What decides lives elsewhere: `sort` (what is to be done with a record), `lanes` (who may start), `domain::verdict` and
 //! `domain::retry` (what an outcome means). A panic on the way of one record counts as an attempt of that record with outcome `internal`.
 //!
-//! `admit` takes records to their lane, `attempts` makes and judges attempts, `blackout` is the way through an outage of our own, `settling`
-//! requeues, buries and gives back; here are the loop, the state they share, time and the drain.
+//! `admit` takes records to their lane, `attempts` makes and judges attempts, `blackout` is the way through an outage of our own,
+//! `settling` requeues, buries and gives back; here are the loop, the state they share, time and the drain.
 //!
 //! Late results are fenced by the assignment's phase: a failure after `Fenced` is dropped (the new owner does it), a success counts
 //! as a possible repeat.
@@ -46,7 +46,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::info;
 
-/// Between looks at what time alone changes: holds, rates, lanes that stopped answering.
+/// Between looks at what changes with time alone: holds, rates, lanes that stopped answering.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between sweeps of idle lanes and exports of gauges that cost a walk: once a second.
 const TICKS_PER_SWEEP: u32 = 20;
@@ -56,11 +56,11 @@ const TICKS_PER_WATCH: u32 = 5;
 const TURN: usize = 128;
 /// Records taken in in one turn, by class.
 const TAKEN_IN: [usize; 3] = [64, 16, 16];
-/// Of what lanes have given up, a part of this size is parked each tick, and not fewer than so many: within a second or two all of it has gone,
-/// and in between brokers and receivers serve the others.
+/// Of what lanes have given up, each tick parks one part in this many, but at least [`PARKED_LEAST`] records: within a second or two all of
+/// it has gone, and in between broker and receivers serve the others.
 const PARKED_PART: usize = 10;
 const PARKED_LEAST: usize = 64;
-/// A template without an active key is looked at again after this (design §7).
+/// A record whose template has no active key is looked at again after this (design §7).
 const KEY_RECHECK: Duration = Duration::from_secs(60);
 
 /// What the engine works with.
@@ -88,7 +88,7 @@ pub struct Parts<T, O, C> {
 /// How the engine ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Attempts cut by the drain deadline: uncommitted, so they are made again.
+    /// Attempts cut by the drain deadline: their records are uncommitted, so they are made again.
     pub cut: usize,
 }
 
@@ -127,7 +127,8 @@ async fn perform<T: Transport, O: Outbox, C: Clock>(transport: Rc<T>, outbox: Rc
     }
 }
 
-/// Runs until every intake thread is gone. When `drain` resolves, nothing new starts; what runs may end within `drain_timeout`, then is cut.
+/// Runs until every intake thread is gone. When `drain` resolves, nothing new starts; what runs may end within `drain_timeout`, then is
+/// cut.
 pub async fn run<T: Transport, O: Outbox, C: Clock>(parts: Parts<T, O, C>, drain: impl Future<Output = ()>) -> Drained {
     let Parts { transport, outbox, clock, settings, registry, metrics, health, mut inbox, intakes } = parts;
     let (transport, outbox, clock) = (Rc::new(transport), Rc::new(outbox), Rc::new(clock));
@@ -190,7 +191,7 @@ struct Engine<C> {
     /// What came and is not taken in yet, by class.
     arrivals: [VecDeque<Intake>; 3],
     lanes: Lanes<Box<Callback>>,
-    /// What waited in lanes and was given up, to be parked; so many of it may still be until the next tick.
+    /// What lanes have given up, to be parked; `may_park` of them until the next tick.
     parking: VecDeque<Parked<Box<Callback>>>,
     may_park: usize,
     outage: Outage,
@@ -199,7 +200,7 @@ struct Engine<C> {
     /// What intake was told last, by class.
     resting: [bool; 3],
     breath: Breath,
-    /// By due time, and a number that tells those of one instant apart.
+    /// Records held for their remainder, by due time and a number that tells those of one instant apart.
     holds: BTreeMap<(UnixMillis, u64), Hold>,
     hold_bytes: usize,
     next_hold: u64,

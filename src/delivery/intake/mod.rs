@@ -1,9 +1,9 @@
 //! Intake: the body of one class's own thread. It reads a [`Source`], keeps each partition's tracker and heads, charges the class's
 //! budget, hands records to the engine in batches, and commits.
 //!
-//! One turn: returns are taken, due heads released, a commit sent when it is time; then it says what it waits for. While the budget is full,
-//! or the clock is not sane, nothing is taken in: for a short while by not polling (what is prefetched stays), after [`LONG_STALL`] by
-//! pausing. A partition with a reason of its own (its commits fail, its map is long, too many heads, stopped) is paused alone.
+//! One turn: returns are taken, due heads released, a commit sent when it is time; then it says what it waits for. While the budget is
+//! full, or the clock is not sane, nothing is taken in: for a short while by not polling (what is prefetched stays), after [`LONG_STALL`]
+//! by pausing. A partition with a reason of its own (its commits fail, its map is long, too many heads, stopped) is paused alone.
 //!
 //! ```text
 //!             ┌──────────── Revoking told ────────────┐
@@ -16,7 +16,8 @@
 //! Only the last commit of partitions that go blocks: [`run`] does what a turn waits for, on a thread of its own; the simulation does it in
 //! virtual time.
 //!
-//! `rebalance` begins and ends partitions, `records` takes records in and back, `commits` decides what is committed and when; here is the loop.
+//! `rebalance` begins and ends partitions, `records` takes records in and back, `commits` decides what is committed and when; here is the
+//! loop.
 //!
 //! Invariants: an offset is finished only by a settlement; after a partition's phase is `Fenced` its tracker is gone, so that a late
 //! return can free budget and nothing else; the position is believed only where every record up to it was seen.

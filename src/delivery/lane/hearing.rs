@@ -2,46 +2,46 @@
 
 use std::time::Duration;
 
-/// For so long attempts may be outstanding before an endpoint counts as silent, however fast it used to answer: many times a healthy answer,
-/// and more than a machine that is busy with other work loses.
+/// How long attempts may be outstanding, at least, before an endpoint counts as silent: many times a healthy answer, and more than a
+/// machine that is busy with other work loses.
 const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// So many times its usual latency an endpoint may take before it counts as silent.
+/// An endpoint that answers slowly counts as silent after this many times its usual latency.
 const PATIENCE: u32 = 4;
 
-/// For so long records wait for the first answer, or the next one, while memory is scarce.
+/// How long records wait for the first answer, or the next one, while memory is scarce.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// An answer says something about the endpoint for so long (design §9).
+/// How long an answer says something about the endpoint (design §9).
 pub(super) const ANSWER_COUNTS: Duration = Duration::from_secs(60);
 
-/// So long after its first answer a lane's answers say how many it answers in a second.
+/// A lane's answer rate is trusted once it has been answering this long.
 const PACE_KNOWN: Duration = Duration::from_secs(4);
 
-/// The weight of the latest latency in the mean is one in so many.
+/// The latest latency counts one part in this many of the mean.
 const LATENCY_MEMORY: u32 = 8;
 
-/// See the module.
+/// What is known of one endpoint: see the module.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
-    /// Answers of late: halved each second.
+    /// Recent answers: a count that is halved each second.
     served: f64,
     /// Since when attempts have been outstanding without any answer.
     unanswered_since: Option<Duration>,
     last_answer: Option<Duration>,
-    /// Since when it has been answering, for what its answers say about its pace.
+    /// When it first answered: its answer rate is trusted some time after that.
     first_answer: Option<Duration>,
     /// Attempts that ended without an answer since the last answer, and when the latest did.
     in_vain: u32,
     vain_end: Duration,
-    /// The only one of those was a connection that broke, of an endpoint that answered lately: that says nothing yet.
+    /// The only failure so far was one broken connection of an endpoint that answered lately; not enough to judge.
     excused: bool,
-    /// How long the last attempt took, if it was one of those: as long as its policy says, or shorter where it never got a connection or lost it.
+    /// How long the last attempt took, if it ended without an answer: its time-out, or less where it never got a connection or lost it.
     pub(super) took_in_vain: Option<Duration>,
-    /// Since when records have wanted an answer of it, and there was none.
+    /// Since when records have waited for an answer without one coming.
     wants: Option<Duration>,
     pub(super) latency: Option<Duration>,
-    /// The same of what it took or refused for good: by that its pace is told, not by how fast or slowly it fails.
+    /// The mean latency of callbacks that it took or refused for good: its pace goes by these, not by how fast it fails.
     pub(super) service: Option<Duration>,
 }
 
@@ -51,14 +51,14 @@ impl Hearing {
         self.unanswered_since.get_or_insert(now);
     }
 
-    /// An attempt ended that says nothing; whether it was the last one outstanding.
+    /// An attempt ended that says nothing; `is_last`: no other is outstanding.
     pub(super) fn ended(&mut self, is_last: bool) {
         if is_last {
             self.unanswered_since = None;
         }
     }
 
-    /// An attempt was answered after `took`, and `for_good`: taken, or refused.
+    /// An attempt was answered after `took`; `for_good`: taken, or refused for good.
     pub(super) fn answered(&mut self, took: Duration, for_good: bool, is_last: bool, now: Duration) {
         self.took_in_vain = None;
         self.in_vain = 0;
@@ -73,7 +73,7 @@ impl Hearing {
         }
     }
 
-    /// An attempt ended after `took` without an answer: its connection `broke`, or its time was over.
+    /// An attempt ended after `took` without an answer; `broke`: it lost or never got its connection, else it timed out.
     pub(super) fn unanswered(&mut self, took: Duration, broke: bool, is_last: bool, now: Duration) {
         self.took_in_vain = Some(took);
         self.excused = self.in_vain == 0 && self.has_answered_lately(now) && broke;
@@ -102,17 +102,17 @@ impl Hearing {
         self.at_least(FIRST_PATIENCE)
     }
 
-    /// Some times its usual latency, and not less than this.
+    /// [`PATIENCE`] times its usual latency, but not less than `patience`.
     pub(super) fn at_least(&self, patience: Duration) -> Duration {
         self.latency.map_or(patience, |latency| patience.max(latency * PATIENCE))
     }
 
-    /// Whether attempts have been outstanding for so long.
+    /// Whether attempts have been outstanding without any answer for at least `patience`.
     pub(super) fn is_unanswered_for(&self, patience: Duration, now: Duration) -> bool {
         self.unanswered_since.is_some_and(|since| now.saturating_sub(since) >= patience)
     }
 
-    /// Whether attempts have been outstanding for too long.
+    /// Whether attempts have been outstanding for so long that the endpoint counts as silent.
     pub(super) fn is_overdue(&self, now: Duration) -> bool {
         self.is_unanswered_for(self.patience(), now)
     }
@@ -126,34 +126,34 @@ impl Hearing {
         self.last_answer.is_some_and(|at| now.saturating_sub(at) < time)
     }
 
-    /// Whether its last answer still says something.
+    /// Whether it answered within [`ANSWER_COUNTS`].
     pub(super) fn has_answered_lately(&self, now: Duration) -> bool {
         self.has_answered_within(ANSWER_COUNTS, now)
     }
 
-    /// When the latest attempt ended in vain, and how many have since the last answer.
+    /// When the latest attempt in vain ended, and how many ended so since the last answer.
     pub(super) const fn vain(&self) -> (Duration, u32) {
         (self.vain_end, self.in_vain)
     }
 
-    /// Whether its records have waited for any answer for longer than what waits should.
+    /// Whether its records have waited too long for any answer.
     pub(super) fn is_stuck(&self, now: Duration) -> bool {
         let waited = self.wants.map(|since| now.saturating_sub(since));
         !self.has_answered_lately(now) && waited.is_some_and(|waited| waited >= STUCK.max(self.patience()))
     }
 
-    /// Whether its answers of late say how many it answers in a second: it has been answering for some seconds.
+    /// Whether its answer rate can be trusted: see [`PACE_KNOWN`].
     pub(super) fn knows_its_pace(&self, now: Duration) -> bool {
         self.first_answer.is_some_and(|at| now.saturating_sub(at) >= PACE_KNOWN)
     }
 
-    /// Answers of late, as a number that halves each second: about twice what it answers in one.
+    /// Recent answers: a count that halves each second, so about twice what it answers in one second.
     pub(super) const fn served(&self) -> f64 {
         self.served
     }
 }
 
-/// The mean with one more.
+/// The mean with one more latency.
 fn mean_with(mean: Option<Duration>, took: Duration) -> Option<Duration> {
     Some(mean.map_or(took, |mean| (mean * (LATENCY_MEMORY - 1) + took) / LATENCY_MEMORY))
 }

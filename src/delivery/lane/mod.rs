@@ -7,9 +7,9 @@
 //!            waiting room ── full, silent, paused or circuit open ─► parked, with a slot of its own to come back in
 //! ```
 //!
-//! - The **window** of attempts at once starts at [`FIRST_WINDOW`], grows by one with each answer that it held up, and halves on time-outs,
-//!   429 and 503, once for what was on its way together; and after each second in which not half of it was used: an endpoint that hangs takes
-//!   no more slots with it than it lately needed.
+//! - The **window** of attempts at once starts at [`FIRST_WINDOW`] and grows by one on each answer that arrived while it was full. It
+//!   halves on time-outs, 429 and 503, once for what was on its way together, and after each second in which less than half of it was used:
+//!   an endpoint that hangs takes no more slots with it than it lately needed.
 //! - An endpoint is **silent** when its last attempt ended without an answer and no other was answered lately, or when attempts have been
 //!   outstanding for longer than it usually takes to answer (`hearing`). Nothing waits for one that was tried in vain.
 //! - **Slots**: what is parked comes back at the lane's capacity (its limit over its latency), one after the other, so that a backlog of N
@@ -35,11 +35,11 @@ use window::Window;
 /// The waiting room, in units of the window (design §9).
 pub const WAITING_ROOM: usize = 4;
 
-/// For so long attempts may be outstanding before their endpoint counts as silent as far as attempt slots go: where many endpoints that
-/// answered fall silent together, all slots are gone long before `hearing` calls them so.
+/// How long attempts may be outstanding before their endpoint counts as silent for the attempt slots: where many endpoints that answered
+/// fall silent together, all slots are gone long before `hearing` calls them silent.
 const SLOT_PATIENCE: Duration = Duration::from_millis(250);
 
-/// While its circuit is closed, nothing stays away from an endpoint tried in vain for longer.
+/// The longest that a record stays away from an endpoint that was tried in vain, while its circuit is closed.
 const LONGEST_VAIN_PAUSE: Duration = Duration::from_secs(60);
 
 /// The latency that is assumed before the first answer.
@@ -48,7 +48,7 @@ const ASSUMED_LATENCY: Duration = Duration::from_millis(100);
 /// Attempts that a rate may save up while idle, as time: a burst of what the rate allows in 100 ms.
 const RATE_BURST: Duration = Duration::from_millis(100);
 
-/// An idle lane is forgotten after so long without an attempt, and with it what its answers said.
+/// After this long without an attempt an idle lane is forgotten, and with it what its answers said.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What a lane must keep to, from the settings and the template.
@@ -60,7 +60,7 @@ pub struct Terms {
     pub rate: Option<f64>,
 }
 
-/// What an attempt said about its endpoint.
+/// What the end of an attempt says about its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// It took the callback.
@@ -104,7 +104,7 @@ pub struct Lane<T> {
     last_start: Duration,
     paused_until: Option<Duration>,
     rate_next: Duration,
-    /// Since when records that are due by their own schedule have found no place, and none was started.
+    /// Since when no attempt has started though records due by their own schedule came.
     turned_away: Option<Duration>,
     parked: Queue,
     /// When the latest outstanding attempt will have timed out.
@@ -209,23 +209,23 @@ impl<T: Item> Lane<T> {
         self.circuit.admits(by_schedule, settings, now)
     }
 
-    /// `record` starts as the probe of its circuit, which will have timed out after `timeout`; [`Self::started`] must follow. If the endpoint
-    /// lets it fail, then as it did last time; or it falls silent.
+    /// `record` starts as the probe of its circuit, with this time-out; [`Self::started`] must follow. We assume that a probe fails as
+    /// slowly as the last attempt did, or, while the endpoint is silent, by its time-out.
     pub fn probe(&mut self, record: u64, timeout: Duration, now: Duration) {
         let last = self.hearing.took_in_vain.unwrap_or_default();
         let likely = if self.hearing.is_overdue(now) { timeout } else { self.hearing.patience().max(last).min(timeout) };
         self.circuit.probe(Probe { record, likely_end: now + likely, latest_end: now + timeout });
     }
 
-    /// A probe finds no slot: it may come back when the circuit reopens now, within [`LONGEST_VAIN_PAUSE`]. The others stay away for the whole
-    /// pause, so that it is the one.
+    /// A probe finds no slot: returns when it may come back (monotonic), which is when the circuit reopens now, within
+    /// [`LONGEST_VAIN_PAUSE`]. All other records wait the whole pause, so this one becomes the probe.
     pub fn postpone(&mut self, now: Duration) -> Duration {
         let pause = self.circuit.postpone(LONGEST_VAIN_PAUSE, now);
         self.parked.not_before(now + pause);
         self.circuit.reopens().unwrap_or(now)
     }
 
-    /// An attempt starts, which will have timed out after `timeout`.
+    /// An attempt starts, with this time-out.
     pub fn started(&mut self, class: Class, timeout: Duration, now: Duration) {
         self.running[class.index()] += 1;
         self.window.uses(self.running());
@@ -238,7 +238,7 @@ impl<T: Item> Lane<T> {
         }
     }
 
-    /// An attempt ended. True when the circuit has opened by that.
+    /// An attempt ended. True when this has opened the circuit.
     pub fn ended(&mut self, ended: &Ended, settings: &CircuitSettings, now: Duration) -> bool {
         let held_up = self.running() >= self.window.size;
         self.running[ended.class.index()] = self.running[ended.class.index()].saturating_sub(1);
@@ -280,13 +280,13 @@ impl<T: Item> Lane<T> {
         if self.hearing.is_overdue(now) { self.running() } else { 0 }
     }
 
-    /// Opens the circuit if the silence alone is enough for that. True when it has.
+    /// Opens the circuit if silence alone is enough for that. True when it has opened.
     pub fn open_if_silent(&mut self, settings: &CircuitSettings, now: Duration) -> bool {
         let outstanding = self.outstanding(now);
         outstanding > 0 && self.circuit.open_if(outstanding, settings, now)
     }
 
-    /// Its failures were not its fault.
+    /// Its failures were not its fault: they are forgotten.
     pub fn forgive(&mut self, settings: &CircuitSettings, now: Duration) {
         self.circuit.forgive(settings, now);
         self.hearing.forgive();
@@ -298,7 +298,7 @@ impl<T: Item> Lane<T> {
         self.parked.slot(self.pace(self.terms.limit), earliest)
     }
 
-    /// The same for one that the lane has no room for.
+    /// A slot for a record that the lane has no room for.
     pub fn slot_when_full(&mut self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
         if !self.is_in_vain(now) {
             return self.slot_while_answering(now);
@@ -308,16 +308,16 @@ impl<T: Item> Lane<T> {
         self.slot(earliest)
     }
 
-    /// When the endpoint has lately said that it has too much to do, at the pace of as many attempts at once as it takes now, or of twice as
-    /// many, to which its window may grow.
+    /// The next slot at the endpoint's pace. Where it lately had too much to do, at the pace of twice its present window, to which that may
+    /// grow; else at that of the lane's limit.
     fn slot_while_answering(&mut self, now: Duration) -> Duration {
         let overloaded = self.hearing.service.is_some() && self.window.was_halved_within(ANSWER_COUNTS, now);
         let at_once = if overloaded { self.window.size.saturating_mul(2).min(self.terms.limit) } else { self.terms.limit };
         self.parked.slot(self.pace(at_once), now)
     }
 
-    /// When a record parked because the lane is full may come back at the earliest: for an endpoint tried in vain, not before it is known
-    /// whether what is outstanding was in vain, too; and where it was never tried, after a pause that grows as its circuit's would, up to
+    /// When a record parked because the lane is full may come back at the earliest. For an endpoint tried in vain: not before the
+    /// outstanding attempts have ended; and a record that was never tried comes after a pause that doubles with each attempt in vain, up to
     /// [`LONGEST_VAIN_PAUSE`].
     fn room_again(&self, by_schedule: bool, settings: &CircuitSettings, now: Duration) -> Duration {
         if !self.is_in_vain(now) {
@@ -331,27 +331,27 @@ impl<T: Item> Lane<T> {
         now.max(vain_end + pause).max(outstanding)
     }
 
-    /// A record that is due by its own schedule finds no slot: when it may come back at the earliest. As long again as the lane has been
-    /// waiting for one, so that those who wait long are not moved again and again; at least the circuit's pause, up to [`LONGEST_VAIN_PAUSE`].
+    /// A record that is due by its own schedule finds no slot: when it may come back at the earliest. It waits as long again as the lane
+    /// has waited for a slot, so that it is not moved again and again; at least the circuit's pause, up to [`LONGEST_VAIN_PAUSE`].
     pub fn turned_away(&mut self, settings: &CircuitSettings, now: Duration) -> Duration {
         let waited = now.saturating_sub(*self.turned_away.get_or_insert(now));
         now + waited.max(settings.pause).min(LONGEST_VAIN_PAUSE).min(settings.max_pause)
     }
 
-    /// The time from one start to the next: how long it takes to serve one over `at_once`, or what its rate allows.
+    /// The time from one start to the next: the time to serve one, divided by `at_once`, or what its rate allows, the longer of both.
     fn pace(&self, at_once: usize) -> Duration {
         let by_latency = self.hearing.service.unwrap_or(ASSUMED_LATENCY) / u32::try_from(at_once.max(1)).unwrap_or(u32::MAX);
         let by_rate = self.terms.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate.max(1e-6)));
         by_latency.max(by_rate)
     }
 
-    /// Whether its answers of late say how many it answers in a second: it has been answering for some seconds.
+    /// Whether its answer rate can be trusted: it has been answering for some seconds.
     #[must_use]
     pub fn knows_its_pace(&self, now: Duration) -> bool {
         self.hearing.knows_its_pace(now)
     }
 
-    /// Answers of late, as a number that halves each second: about twice what it answers in one.
+    /// Recent answers: a count that halves each second, so about twice what it answers in one second.
     #[must_use]
     pub const fn served(&self) -> f64 {
         self.hearing.served()
@@ -375,7 +375,7 @@ impl<T: Item> Lane<T> {
         self.window.size.saturating_mul(WAITING_ROOM)
     }
 
-    /// Whether its records have waited for any answer for longer than what waits should.
+    /// Whether its records have waited too long for any answer.
     #[must_use]
     pub fn is_stuck(&self, now: Duration) -> bool {
         self.hearing.is_stuck(now)

@@ -6,13 +6,13 @@ use std::time::Duration;
 pub(super) struct Queue {
     /// The latest slot that was given.
     last: Duration,
-    /// The pace by which those ahead were given.
+    /// The pace at which the slots ahead were given: the time from one to the next.
     pace: Duration,
 }
 
 impl Queue {
-    /// A slot not before `earliest`, and `pace` after all that were given before. When the pace has become faster meanwhile, what is ahead
-    /// will be through sooner than its slots say.
+    /// A slot not before `earliest`, and `pace` after all that were given before. When the pace has become faster meanwhile, the records
+    /// ahead will be through sooner than their slots say, so this one comes sooner, too.
     pub(super) fn slot(&mut self, pace: Duration, earliest: Duration) -> Duration {
         let ahead = self.last.saturating_sub(earliest);
         if pace < self.pace {
@@ -23,12 +23,12 @@ impl Queue {
         self.last
     }
 
-    /// No slot before this.
+    /// From now on no slot is before `at`.
     pub(super) fn not_before(&mut self, at: Duration) {
         self.last = self.last.max(at);
     }
 
-    /// What it was for is over.
+    /// What the queue was for is over: the next slot is free.
     pub(super) fn end(&mut self) {
         self.last = Duration::ZERO;
     }

@@ -123,8 +123,8 @@ impl Tracker {
         self.position.abs_diff(offset).saturating_sub(before)
     }
 
-    /// How many offsets that come again were named finished by maps discarded since the last call. A map that could not be read says nothing,
-    /// and counts nothing.
+    /// How many offsets that come again were named finished by maps discarded since the last call. A map that could not be read says
+    /// nothing, and counts nothing.
     pub const fn take_discarded(&mut self) -> u64 {
         std::mem::replace(&mut self.discarded, 0)
     }
@@ -266,8 +266,8 @@ impl Tracker {
     /// [`MAX_METADATA`]; where gaps are wider than that *and* everything finishes in the worst order,
     /// [`Tracker::commit_point`] vouches for less instead of exceeding it. Dense, it turns true at about 10,490 offsets.
     ///
-    /// Always false while nothing is unfinished. Otherwise a partition that resumed with a long map would never read again; what it reads is in
-    /// that map already.
+    /// Always false while nothing is unfinished. Otherwise a partition that resumed with a long map would never read again; what it reads
+    /// is in that map already.
     #[must_use]
     pub fn must_rest(&self) -> bool {
         const MORE: u64 = MAX_BATCH as u64;
@@ -290,7 +290,8 @@ impl Tracker {
         self.accepted.as_ref().map_or(base, |accepted| accepted.offset.max(base))
     }
 
-    /// The map for a commit at `base`, of the finished records below `limit`; what is ahead of the window belongs to it only without a limit.
+    /// The map for a commit at `base`, of the finished records below `limit`; what is ahead of the window belongs to it only without a
+    /// limit.
     fn map(&self, base: i64, limit: i64) -> Option<Map> {
         let entries = || self.window.iter().filter(move |entry| entry.offset >= base);
         let ahead = self.ahead.as_ref().filter(|_| limit == i64::MAX);

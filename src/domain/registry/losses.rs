@@ -2,17 +2,17 @@
 
 use super::{Registry, Schedule, Span};
 
-/// What would be lost.
+/// What would be lost by replacing one registry with another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Domains there were, and how many of them are gone.
     pub domains: usize,
     /// See `domains`.
     pub dropped: usize,
-    /// How many of those that stay had bindings, of the whole domain or of any path, and have none of a kind any more: rows of one kind may
-    /// stand apart from those of the other. One that ended is a binding.
+    /// Of the domains that stay: how many had bindings and have none any more, or lost all bindings of one kind (recording or callback) for
+    /// the whole domain. The kinds are counted apart because they may stand in separate rows; an ended binding still counts as one.
     pub unbound: usize,
-    /// Paths with a binding of their own for good there were in the domains that stay bound, and how many of those have none of a kind any more.
+    /// In the domains that stay bound: paths that had an endless binding of their own, and how many of them have none of one kind any more.
     pub paths: usize,
     /// See `paths`.
     pub unbound_paths: usize,
@@ -21,7 +21,7 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// From `before` to `next`.
+    /// What is in `before` and not in `next`.
     #[must_use]
     pub fn between(before: &Registry, next: &Registry) -> Self {
         let mut losses = Self { domains: before.domains.len(), ..Self::default() };
@@ -47,7 +47,7 @@ impl Losses {
 }
 
 impl Schedule {
-    /// Whether it binds a kind of which `left` has no row.
+    /// Whether this has rows of a kind of which `left` has none.
     fn loses_a_kind(&self, left: Option<&Self>) -> bool {
         let (recording, callback) = left.map_or((true, true), |left| (left.recording.is_empty(), left.callback.is_empty()));
         !self.recording.is_empty() && recording || !self.callback.is_empty() && callback

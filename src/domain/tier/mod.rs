@@ -54,7 +54,7 @@ pub enum Place<'a> {
     Tier(&'a Tier),
 }
 
-/// A set of tiers that cannot be.
+/// Why a list of delays makes no tiers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TiersError {
     /// The list is empty.
@@ -105,14 +105,15 @@ impl Tiers {
         &self.0[self.0.len() - 1]
     }
 
-    /// Early or late by how much a remainder still counts as `tier`: 2 % of it, or a fifth of the smallest tier where
-    /// that is more.
+    /// How much a remainder may differ from `tier` and still count as it: 2 % of the tier, or a fifth of the smallest one where that is
+    /// more.
     #[must_use]
     pub fn tolerance(&self, tier: &Tier) -> Duration {
         (tier.delay / 50).max(self.smallest().delay / 5)
     }
 
-    /// Where a record goes that is due in `remaining`: the largest tier not longer than it, tolerance as the module says.
+    /// Where a record goes that is due in `remaining`: into the largest tier not longer than that, with the tolerance that the module
+    /// describes.
     pub fn place(&self, remaining: Duration) -> Place<'_> {
         if remaining <= self.tolerance(self.smallest()) {
             return Place::Due;
@@ -132,14 +133,14 @@ impl Tiers {
         self.0.iter().rev().find(|t| remaining >= t.delay.saturating_sub(self.tolerance(t)))
     }
 
-    /// How many tiers a record passes that is due in `remaining`, each hop on time: the placements until [`Self::place`]
-    /// says due or hold, counted by division instead of one by one.
+    /// How many tiers a record passes that is due in `remaining`, with each hop on time: the placements until [`Self::place`] says due or
+    /// hold, counted by division.
     #[must_use]
     pub fn hops(&self, remaining: Duration) -> u32 {
         u32::try_from(self.divided(remaining).0).unwrap_or(u32::MAX)
     }
 
-    /// How much longer a remainder that is held for in the end ([`Place::Hold`]) may be made so that it still is; zero where nothing is held.
+    /// By how much `delay` may grow and still end with a hold in memory ([`Place::Hold`]); zero if it does not end so.
     #[must_use]
     pub fn room_in_hold(&self, delay: Duration) -> Duration {
         let left = Duration::from_micros(u64::try_from(self.divided(delay).1).unwrap_or_default());
@@ -151,8 +152,8 @@ impl Tiers {
         }
     }
 
-    /// `delay`, or where one up to `latest` takes fewer hops, the one of these that takes the fewest: `delay` is rounded up to whole numbers
-    /// of each tier, no other delays are looked at.
+    /// `delay`, or one up to `latest` with fewer hops, the one with the fewest: looks only at `delay` rounded up to a multiple of each
+    /// tier.
     #[must_use]
     pub fn fewest_hops(&self, delay: Duration, latest: Duration) -> Duration {
         let whole = self.0.iter().map(|tier| {
@@ -163,7 +164,8 @@ impl Tiers {
         choice.min_by_key(|whole| (self.hops(*whole), *whole)).filter(|best| self.hops(*best) < self.hops(delay)).unwrap_or(delay)
     }
 
-    /// The tiers that something due in `remaining` passes, and the µs that are left then, below zero where the last one came late.
+    /// The number of tiers that a record due in `remaining` passes, and the µs that are left then; below zero where the last tier
+    /// overshoots.
     fn divided(&self, remaining: Duration) -> (i64, i64) {
         self.0.iter().rev().fold((0, micros(remaining)), |(hops, left), tier| {
             let times = self.times(tier, left).max(0);
@@ -171,7 +173,7 @@ impl Tiers {
         })
     }
 
-    /// How often in a row something due in `left` µs goes into `tier`, while no larger tier takes it. Negative below zero.
+    /// How often in a row a record due in `left` µs goes into `tier`, while no larger tier takes it; negative where `left` is.
     fn times(&self, tier: &Tier, left: i64) -> i64 {
         left.saturating_add(micros(self.tolerance(tier))).div_euclid(micros(tier.delay))
     }

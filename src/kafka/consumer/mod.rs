@@ -11,13 +11,13 @@
 //!                  └─ anything else: counted, the client tries again by itself
 //! ```
 //!
-//! librdkafka calls back from inside `poll`; there the callbacks only note what happened, and the answer (assign, unassign) is given from the
-//! thread's own loop. That keeps waiting for running attempts, and commits, out of the callback. While the consumer closes nobody answers
-//! from the loop any more, so the callback does it.
+//! librdkafka calls back from inside `poll`; there the callbacks only note what happened, and the answer (assign, unassign) is given from
+//! the thread's own loop. That keeps waiting for running attempts, and commits, out of the callback. While the consumer closes nobody
+//! answers from the loop any more, so the callback does it.
 //!
-//! Commits have a thread (`committer`), questions about partitions another one (`questions`). So the loop waits for a broker in three places
-//! only, for seconds: [`Consumer::subscribe`], before it begins (the ends of the log, for `latest`); the last commit of partitions that go; and
-//! reading the commits of partitions that begin anew because an offset was not in the log.
+//! Commits have a thread (`committer`), questions about partitions another one (`questions`). So the loop waits for a broker in three
+//! places only, for seconds: [`Consumer::subscribe`], before it begins (the ends of the log, for `latest`); the last commit of partitions
+//! that go; and reading the commits of partitions that begin anew because an offset was not in the log.
 
 mod beginning;
 mod commits;
@@ -172,8 +172,8 @@ impl Consumer {
         }
     }
 
-    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close (it helps
-    /// itself only out of an unanswered assignment that has partitions).
+    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close (it
+    /// helps itself only out of an unanswered assignment that has partitions).
     fn answer_the_rest(&mut self) {
         if let Some(client) = self.client() {
             client.context().close();
@@ -364,7 +364,8 @@ impl Source for Consumer {
         if let Some(committer) = &self.committer {
             again.iter().for_each(|name| committer.begin(name, false));
         }
-        // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in it.
+        // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in
+        // it.
         if !again.is_empty()
             && let Err(error) = client.incremental_unassign(&list_of(&again))
         {

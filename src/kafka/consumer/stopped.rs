@@ -3,8 +3,8 @@
 //! The client tells that there is one more of them, not which, and does not read it again by itself. The watermarks show which: the next
 //! offset lies outside of them. But not always: a log that was cut by an unclean election and written anew, or a replica that had fallen
 //! behind, may reach past that offset again by the time it is asked. Where fewer are found than stopped, any other that was not read since
-//! may be one of them, and all those begin anew at the group's commits, as at an assignment. To go on at the positions was refused: what was
-//! written anew below them would be skipped, and nobody would know. What comes twice instead is what was not committed yet.
+//! may be one of them, and all those begin anew at the group's commits, as at an assignment. To go on at the positions was refused: what
+//! was written anew below them would be skipped, and nobody would know. What comes twice instead is what was not committed yet.
 //!
 //! A paused partition is not fetched, so it tells nothing: one that lies outside begins anew, too, but is no answer to an error.
 
@@ -24,18 +24,19 @@ pub(super) enum Found {
     Nothing,
     /// These lie outside of their logs, each with its next offset as its commit. The search may go on.
     Outside(Vec<Assigned>),
-    /// Those, and these may be the ones that are missing: to begin anew at the group's commits, as they are now. The search is over.
+    /// The first list lies outside of its logs. The second could not be told apart: all of it may have stopped, and begins anew at the
+    /// group's commits as they are now. The search is over.
     Unsure(Vec<Assigned>, Vec<Assigned>),
 }
 
-/// The search for them.
+/// The search for stopped partitions.
 #[derive(Debug)]
 pub(super) struct Stopped {
-    /// How many are not found yet.
+    /// How many stopped and are not found yet.
     count: usize,
     /// Where all stood at the last error.
     stood: Nexts,
-    /// The round in which they are asked for, where they stood then, and who has not answered.
+    /// The round in which partitions are asked for, and where they stood then. `open`: those not answered yet.
     asked: Option<(Round, Nexts)>,
     open: HashSet<TopicPartition>,
     /// What was answered, and where the partition stood when it was asked for.
@@ -50,7 +51,7 @@ impl Stopped {
         Self { count: 1, stood: nexts, asked: None, open: HashSet::new(), looked_at: HashMap::new(), look_at: now + PAUSE }
     }
 
-    /// One more has. The search begins anew: what answers was looked at before.
+    /// Another partition stopped: forgets earlier answers and searches again, because they predate this one.
     pub(super) fn one_more(&mut self, nexts: Nexts, now: Instant) {
         *self = Self { count: self.count + 1, ..Self::one(nexts, now) };
     }
@@ -75,8 +76,8 @@ impl Stopped {
         }
     }
 
-    /// What is known by now. `paused`: those that are not read for other reasons; `commits_rest`: no commit is on its way, which the look at
-    /// the commits would miss, and later ones would go back behind.
+    /// What is known by now. `paused`: partitions that are not read for other reasons. `commits_rest`: no commit is in flight; otherwise a
+    /// stale commit could be read, and later ones would fall behind it.
     pub(super) fn found(&mut self, nexts: &Nexts, paused: &HashSet<TopicPartition>, commits_rest: bool, now: Instant) -> Found {
         if self.asked.is_none() {
             return Found::Nothing;

@@ -1,7 +1,8 @@
 //! What is wrong with the topics: a pure judgement over what the cluster describes.
 //!
-//! `Refuse` is for what breaks a guarantee and ends a start with exit code 78: a missing topic of ours, a tier that is not released by append time,
-//! a topic too small for a record that must go there, a registry whose order nobody knows. A missing source topic is waited for. The rest warns.
+//! `Refuse` is for what breaks a guarantee and ends a start with exit code 78: a missing topic of ours, a tier that is not released by
+//! append time, a topic too small for a record that must go there, a registry whose order nobody knows. A missing source topic is waited
+//! for. The rest warns.
 
 use super::{BEYOND_MAX_AGE, Cluster, DEAD_LETTER_RETENTION, Described, Kind, TopicSettings, room_for};
 use crate::domain::tier::delay_of_topic;

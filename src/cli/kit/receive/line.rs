@@ -34,7 +34,7 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     /// `TIME STATUS VERDICT id=… type=… domain=… path=… stream=… bytes=… repeat=… why="…"`; what is not known is left out. `time` is the
-    /// how-manieth callback of its id it is.
+    /// callback's ordinal among those with its id, from 1.
     pub(super) fn shown(&self, time: u64) -> String {
         let instant = jiff::Timestamp::from_millisecond(self.at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let (verdict, why) = match &self.verdict {

@@ -20,7 +20,7 @@ impl Default for Seen {
 }
 
 impl Seen {
-    /// One more of `id`; the how-manieth it is.
+    /// Counts one more callback with this id; returns its ordinal among them, from 1.
     pub(super) fn add(&mut self, id: &str) -> u64 {
         if let Some(times) = self.times.get_mut(id) {
             *times += 1;
