@@ -1,8 +1,8 @@
-//! Accepting with limits: so many connections at once, and each must get somewhere.
+//! Accepting with limits: at most [`CONNECTIONS`] connections at once, and none that gets no answer for [`SILENCE`].
 //!
-//! A connection on which nothing was written for [`SILENCE`] is ended, whatever it sends meanwhile: a client that trickles its request byte by
-//! byte never gets an answer, so it never moves that clock. An idle kept-alive connection ends the same way; scrapers open a new one.
-//! When there are as many as may be, the next one ends the oldest: whoever opens many and asks nothing does not keep a probe waiting, whose
+//! A connection on which nothing was written for [`SILENCE`] is ended, whatever it sends meanwhile: a client that trickles its request byte
+//! by byte never gets an answer, so it never moves that clock. An idle kept-alive connection ends the same way; scrapers open a new one.
+//! When all are taken, the next connection ends the oldest: whoever opens many and asks nothing does not keep a probe waiting, whose
 //! request is answered within milliseconds.
 
 use axum::serve::Listener;
@@ -62,7 +62,7 @@ impl Limited {
         }
         let (open, displaced) = oneshot::channel();
         self.open.push_back(open);
-        // Those accepted before have their turn, and those displaced their end, before the next one.
+        // Connections accepted before get their turn, and displaced ones end, before the next is accepted.
         tokio::task::yield_now().await;
         Ok((Connection { stream, silent: Box::pin(tokio::time::sleep(self.silence)), silence: self.silence, displaced }, peer))
     }

@@ -91,7 +91,7 @@ mod tests {
             assert!((clock.trusted_now().0 - clock.now().0 - ahead).abs() < 1000);
             let before = clock.monotonic();
             clock.observe(clock.now());
-            // A report from before what is known could be one that was read late: it is believed once that is too old to prove anything.
+            // A report behind what is known may have been read late: it is believed once what is known is too old to prove anything.
             assert_eq!(clock.is_sane(), ahead < 0, "the next report mends it, {ahead}");
             assert!(clock.monotonic() >= before, "the monotonic clock never jumps");
         }

@@ -1,11 +1,11 @@
 //! The limit on file descriptors, looked at once: a limit below what the configuration may need is told at start, when it can be mended.
-//! Reaching it loses nothing (attempts find none, wait and are retried), but delays everybody.
+//! Reaching it loses nothing (attempts without a descriptor wait and are retried), but delays everybody.
 
 use crate::egress::MAX_IDLE;
 use std::fs;
 use tracing::warn;
 
-/// For brokers (three consumers, a producer and a monitor with a connection to each), scrapers, files: with some to spare.
+/// Descriptors for brokers (three consumers, a producer and a monitor with a connection to each), scrapers and files, with some to spare.
 const OTHERS: u64 = 192;
 
 /// Says so when the process may open fewer files than `max_in_flight` attempts, idle connections and the rest may need.
@@ -22,8 +22,8 @@ pub(super) fn tell_if_low(max_in_flight: usize) {
     }
 }
 
-/// Sockets of an attempt at most: one for its connection; while its host is looked up and no name server answers, three for each family of
-/// addresses, one for each time that it is asked again.
+/// The most sockets of one attempt. A connection takes one; before it, while a host is looked up and no name server answers, each of the
+/// two families of addresses takes three: the question and two repeats.
 const SOCKETS: usize = 6;
 
 fn needed(max_in_flight: usize) -> u64 {

@@ -25,7 +25,7 @@ pub(super) struct Monitor {
     _alive: Sender<()>,
 }
 
-/// `told` is what the start has told already.
+/// Starts the thread; `told`: what the start has reported already, and is not reported again.
 pub(super) fn start(
     topics: TopicSettings,
     told: &CheckReport,
@@ -56,7 +56,7 @@ pub(super) fn start(
     Ok(Monitor { _alive: alive })
 }
 
-/// `told`: tiers of which something was told before.
+/// Exports lag and what waits in the tiers; `told`: tiers that were exported before, so that they go back to zero.
 fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics, told: &mut BTreeSet<String>) {
     let snapshot: Vec<(Arc<str>, i32, i64)> = {
         let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +64,7 @@ fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &M
     };
     let mut lags = probe.lag(&snapshot);
     let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
-    // Some may have gone meanwhile: their new owner tells.
+    // Some partitions may have gone meanwhile: their new owner reports them.
     let is_ours = |topic: &Arc<str>, partition| positions.contains_key(&TopicPartition { topic: Arc::clone(topic), partition });
     lags.retain(|(topic, partition, _)| is_ours(topic, *partition));
     for (topic, partition, lag) in &lags {
@@ -77,7 +77,8 @@ fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &M
     }
 }
 
-/// What waits in each tier: in those that have been told of before, too, and not where the broker did not tell of every partition `held`.
+/// Records that wait in each tier, also zero in those exported before (`told`). Tiers where the broker did not answer for every partition
+/// `held` are left out.
 fn pending_of_tiers(held: &[&str], lags: &[(Arc<str>, i32, i64)], prefix: &str, told: &BTreeSet<String>) -> BTreeMap<String, u64> {
     let label = |topic: &str| delay_of_topic(prefix, topic).and(topic.rsplit_once('.')).map(|(_, label)| label.to_owned());
     let mut open: BTreeMap<String, usize> = told.iter().map(|tier| (tier.clone(), 0)).collect();

@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Between looks at when signing keys run out.
 const LOOK_AT_KEYS: Duration = Duration::from_secs(60);
 
-/// A refused registry's problems that go to the log: a large file that is wrong throughout must not fill it.
+/// The most problems of a refused registry that go to the log: a large file that is wrong throughout must not fill it.
 const TOLD: usize = 20;
 
 /// Asks the registry thread; the thread ends when this is dropped.

@@ -211,7 +211,7 @@ const fn url_key(kind: EventKind) -> &'static str {
     }
 }
 
-/// Another one each time, so that no receiver takes a second test for a repeat of the first.
+/// The event id: another one each time, so that no receiver takes a second test for a repeat of the first.
 fn id(now: UnixMillis) -> Result<EventId, NotDue> {
     let text = format!("test_{now}_{:08x}", fastrand::u32(..));
     EventId::parse(text.as_bytes()).ok_or(NotDue::Event(text))

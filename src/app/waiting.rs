@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// So often the topics are looked at before a start is given up: right after `topics create` not every broker has heard of them.
+/// How often the topics are looked at before a start is given up: right after `topics create` not every broker has heard of them.
 const LOOKS: usize = 3;
 
 /// Waits for the broker; false when told to stop meanwhile.

@@ -85,7 +85,7 @@ pub struct ConfigArguments {
     pub config: PathBuf,
 }
 
-/// Of `demo`.
+/// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArguments {
     /// How long events are produced
@@ -99,7 +99,7 @@ pub struct DemoArguments {
     pub keep: bool,
 }
 
-/// Of `check`.
+/// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArguments {
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub struct CheckArguments {
     pub print: bool,
 }
 
-/// Of `topics`.
+/// Arguments of `topics`.
 #[derive(Args, Debug)]
 pub struct TopicsArguments {
     /// Which of the two.
@@ -139,7 +139,7 @@ pub enum TopicsCommand {
     Check(ConfigArguments),
 }
 
-/// Of `replay`.
+/// Arguments of `replay`.
 #[derive(Args, Debug)]
 pub struct ReplayArguments {
     #[command(flatten)]

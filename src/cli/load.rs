@@ -31,7 +31,7 @@ pub(super) fn registry(settings: &Settings) -> Result<LoadedRegistry, Vec<Proble
     registry::load_file(&settings.registry.file, &app::load_options(settings))
 }
 
-/// Both, for a command that needs nothing of them but that they are right.
+/// Configuration and registry, for a command that only needs them to be right.
 pub(super) fn both(path: &Path) -> Result<(Loaded, LoadedRegistry), Failure> {
     let loaded = configuration_and_more(path)?;
     let registry = registry(&loaded.settings)?;

@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
     failure::told(dispatch(&cli)).into()
 }
 
-/// What is caught where it happens, by the thousand perhaps, is no news.
+/// Panics that are expected and caught where they happen, perhaps by the thousand, are not printed.
 fn print_no_expected_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

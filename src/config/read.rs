@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const DELAY_TIERS: [&str; 5] = ["5s", "1m", "10m", "1h", "6h"];
-/// Of name servers that are given without a port.
+/// The port of name servers that are given without one.
 const DNS_PORT: u16 = 53;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);

@@ -30,7 +30,7 @@ const JSON: &[u8] = b"application/json";
 const AGENT: &[u8] = concat!("callbackd/", env!("CARGO_PKG_VERSION")).as_bytes();
 const MIXED_REGIONS: &[u8] = b"mixed-regions";
 
-/// Bytes of the headers that every callback has, generously: content type, agent, a 64-byte id, a timestamp, two signatures.
+/// An upper estimate of the bytes of the headers that every callback has: content type, agent, a 64-byte id, a timestamp, two signatures.
 const HEADER_BYTES: usize = 384;
 
 /// A callback that is due: a record, its event, and the template by which it is sent.
@@ -48,7 +48,7 @@ pub struct Callback {
     pub template: Arc<CallbackTemplate>,
     /// That template's URL for this kind of event.
     pub url: Arc<CallbackUrl>,
-    /// The header `callbackd-notice: mixed-regions` goes with it.
+    /// Whether the header `callbackd-notice: mixed-regions` goes with it.
     pub mixed_regions: bool,
 }
 
@@ -78,7 +78,7 @@ impl Item for Box<Callback> {
     }
 }
 
-/// What circuits tell records apart by: a hash of the event id, so that a repeat of a record is no other record.
+/// What circuits tell records apart by: a hash of the event id, so that a repeat counts as the same record.
 #[must_use]
 pub fn record_key(id: &EventId) -> u64 {
     let mut hasher = DefaultHasher::new();

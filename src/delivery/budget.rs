@@ -17,7 +17,7 @@ impl Budget {
         Self { records: 0, bytes: 0, max_records, max_bytes }
     }
 
-    /// How many more records may be read now: one record may always be admitted into an empty budget, however large it is.
+    /// How many more records may be read now. An empty budget always admits one, however large it is.
     #[must_use]
     pub const fn room(&self) -> usize {
         if self.records == 0 {
@@ -44,7 +44,7 @@ impl Budget {
         self.bytes += bytes;
     }
 
-    /// It no longer is.
+    /// A record of `bytes` is not in memory any more.
     pub const fn release(&mut self, bytes: usize) {
         self.records = self.records.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);

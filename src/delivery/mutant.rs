@@ -1,4 +1,4 @@
-//! Deliberate faults, for tests of the checker: each makes the engine wrong in one way, and the simulation must notice.
+//! Deliberate faults, to test the checker: each makes the engine wrong in one way, and the simulation must notice.
 //!
 //! Outside of unit tests [`active`] is constantly false, and nothing of this is left in the program.
 

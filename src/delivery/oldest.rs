@@ -19,7 +19,7 @@ pub fn note(oldest: &mut ByDomain, domain: Option<&DomainName>, source_time: Uni
     }
 }
 
-/// The oldest put into one tier, in this turn of the tier and the one before.
+/// The oldest events put into one tier, in this turn of the tier and in the one before.
 #[derive(Debug)]
 struct Turn {
     length: Duration,

@@ -18,15 +18,15 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Without any answer for so long.
+/// An outage is presumed after this long without any answer.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Failures at so many hosts.
+/// And with failures at this many hosts.
 const HOSTS: usize = 5;
-/// Of so many accounts.
+/// Of this many accounts.
 const ACCOUNTS: usize = 3;
-/// Each answered within so long.
+/// Each of which answered within this time before.
 const LATELY: Duration = Duration::from_secs(3600);
-/// Hosts whose answers are remembered; beyond it the rule knows only these.
+/// The most hosts whose answers are remembered; beyond it the rule knows only these.
 const MAX_HOSTS: usize = 10_000;
 /// Between probes.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub const fn is_answer(outcome: &Outcome) -> bool {
     }
 }
 
-/// Whether it is failing: no answer, and no fault of ours or refusal of the guard's.
+/// Whether an outcome may be due to an outage: no answer, and neither a fault of ours nor a refusal by the guard.
 const fn is_silence(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Failed(Failure::Timeout | Failure::Connect | Failure::Dns | Failure::Tls | Failure::Protocol) => true,
@@ -116,7 +116,7 @@ impl Outage {
         None
     }
 
-    /// Whether it begins by now. Costs a pass over the failing hosts: to be called each second.
+    /// Whether an outage begins now. Costs a pass over the failing hosts: to be called each second.
     #[must_use]
     pub fn look(&mut self, now: Duration) -> Option<Change> {
         if self.presumed || now.saturating_sub(self.last_answer) < SILENCE || self.failing.len() < HOSTS {
@@ -133,13 +133,14 @@ impl Outage {
         Some(Change::Begun)
     }
 
-    /// Whether the failure of an attempt that `began` then is our own fault: no answer, and it was out while an outage was presumed.
+    /// Whether the failure of an attempt that `began` then (monotonic) is our own fault: no answer, and it was out while an outage was
+    /// presumed.
     #[must_use]
     pub fn excuses(&self, outcome: &Outcome, began: Duration) -> bool {
         !is_answer(outcome) && (self.presumed || self.over.is_some_and(|over| began < over))
     }
 
-    /// Whether a first attempt to `host` goes out all the same: it is none of those that fail.
+    /// Whether a first attempt to `host` goes out all the same: the host is none of those that fail.
     #[must_use]
     pub fn spares(&self, host: &str) -> bool {
         !self.failing.contains_key(host)

@@ -23,16 +23,16 @@ use std::time::Duration;
 
 /// Heads of a tier's partition held in memory before it rests (design §9, K).
 pub const MAX_HEADS: usize = 64;
-/// A partition that rests for its heads does so for this part of its tier's delay at least, and at most [`LONGEST_HEAD_REST`]: each rest
-/// throws away what the client has prefetched, and where more than its heads are due in that time, one fetch is to serve many of them.
+/// A partition that rests for its heads does so for one part in this many of its tier's delay, at most [`LONGEST_HEAD_REST`]: each rest
+/// throws away what the client has prefetched, and in a busy tier one fetch is to serve many heads.
 const HEAD_REST_PART: u32 = 20;
-/// See [`HEAD_REST_PART`]. So much a record of a busy tier may be late.
+/// See [`HEAD_REST_PART`]; a record of a busy tier may be late by this much.
 const LONGEST_HEAD_REST: Duration = Duration::from_millis(50);
-/// When the commits of a partition have failed for so long, nothing more of it is taken in until one is accepted (design §10).
+/// A partition whose commits have failed for this long takes nothing in until one is accepted (design §10).
 pub const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Room for heads: they are not charged to the class's budget, which is for what the engine works on. A partition rests once it holds as
-/// much as it may, and it may always hold one.
+/// Room for heads, which are not charged to the class's budget: that is for what the engine works on. A partition rests once it holds as
+/// much as it may; it may always hold one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadRoom {
     /// Records.
@@ -42,8 +42,8 @@ pub struct HeadRoom {
 }
 
 impl HeadRoom {
-    /// What one of `partitions` may hold before it rests: half of an equal share, at most [`MAX_HEADS`]. The batch in which it
-    /// gets there may double it.
+    /// What one of `partitions` may hold before it rests: half of an equal share, at most [`MAX_HEADS`] records. One batch more may double
+    /// that.
     #[must_use]
     pub fn of_one(self, partitions: usize) -> Self {
         let share = |whole: usize| whole / (2 * partitions.max(1));
@@ -61,18 +61,18 @@ pub enum Start {
     Earliest(i64),
     /// No commit, `start_from = "latest"` and a topic that the group had not begun: at the log's end when this member began.
     Latest(i64),
-    /// The commit is below the log's start: so many records were deleted unread, those not counted that its map names finished.
+    /// The commit is below the log's start: records were deleted unread.
     BelowStart {
         /// The log's start.
         at: i64,
-        /// Records lost.
+        /// How many, without those that the commit's map names finished.
         lost: u64,
     },
-    /// The commit is above the log's end (topic re-created, unclean election): from the log's start, so many may be repeats.
+    /// The commit is above the log's end (topic re-created, unclean election): from the log's start.
     AboveEnd {
         /// The log's start.
         at: i64,
-        /// Records that may be repeats.
+        /// How many records may be repeats.
         repeats: u64,
     },
 }
@@ -131,9 +131,9 @@ pub struct Partition {
     delay: Option<Duration>,
     heads: VecDeque<Record>,
     head_bytes: usize,
-    /// It has held as many heads as it may, and not fallen to half of that since.
+    /// It held as many heads as it may, and has not fallen to half of that since.
     full_of_heads: bool,
-    /// What it may hold, as told with the last record.
+    /// How many heads it may hold, as told with the last record.
     room: HeadRoom,
     /// Since when it has rested for its heads (monotonic).
     head_rest: Option<Duration>,
@@ -143,7 +143,7 @@ pub struct Partition {
     uncommitted: u64,
     offered: u64,
     stopped: Option<Refused>,
-    /// No commit of it was accepted since.
+    /// Since when its commits have failed; `None` after one was accepted.
     commits_fail_since: Option<Duration>,
     paused: bool,
 }
@@ -346,14 +346,14 @@ impl Partition {
         change.then_some(rest)
     }
 
-    /// When its rest for heads is over; `None` also as long as it holds too many of them.
+    /// When its rest for heads is over (monotonic); `None` without one, and while it holds too many heads.
     #[must_use]
     pub fn head_rest_ends(&self) -> Option<Duration> {
         let rest = (self.delay.unwrap_or_default() / HEAD_REST_PART).min(LONGEST_HEAD_REST);
         self.head_rest.filter(|_| !self.full_of_heads).map(|since| since + rest)
     }
 
-    /// Source times of the heads: undelivered events in memory.
+    /// The heads: undelivered events in memory.
     pub fn heads(&self) -> impl Iterator<Item = &Record> {
         self.heads.iter()
     }

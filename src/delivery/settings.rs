@@ -44,13 +44,13 @@ pub struct Settings {
     pub max_in_flight_bytes: usize,
     /// Attempts at once to one endpoint, ≥ 1.
     pub endpoint_concurrency: usize,
-    /// When an endpoint is left alone, and for how long.
+    /// The circuits' settings: when an endpoint is left alone, and for how long.
     pub circuit: CircuitSettings,
     /// How long running attempts may end after SIGTERM.
     pub drain_timeout: Duration,
     /// How long running attempts may end when their partition is revoked.
     pub revoke_grace: Duration,
-    /// For source topics without a commit.
+    /// Where source topics without a commit start.
     pub start_from: StartFrom,
     /// How often one event may be replayed.
     pub replay_limit: u32,

@@ -2,9 +2,9 @@
 //!
 //! Three bounds together:
 //! - each class has its share, and may always have one;
-//! - endpoints that do not answer (see [`Standing`]) hold a quarter of all slots together at most, and half of a class's share. Those that
-//!   were tried in vain hold a quarter of that quarter, so that one that was never tried finds a place beside them and can prove itself; and
-//!   more than one attempt at once to an endpoint without an answer is made only while that much is free;
+//! - endpoints that do not answer (see [`Standing`]) together hold at most a quarter of all slots, and half of a class's share. Those tried
+//!   in vain hold at most a quarter of that quarter, so that one that was never tried finds a place and can prove itself; and a second
+//!   attempt to an endpoint that has not answered yet starts only while all of them hold less than a sixteenth of all slots;
 //! - after an outage of our own the number of slots grows from [`RESTART`] to all of them, doubling each second.
 
 use crate::domain::class::Class;
@@ -18,11 +18,11 @@ const RESTART: usize = 16;
 pub enum Standing {
     /// It answered within the last minute and keeps answering.
     Answering,
-    /// No answer within the last minute, and nothing outstanding or failed without one.
+    /// No answer within the last minute, and no attempt outstanding or in vain.
     Untried,
-    /// It is being tried, and there is no answer.
+    /// Attempts are outstanding, without an answer.
     Silent,
-    /// It was tried, and there was no answer.
+    /// It was tried in vain: attempts ended without an answer.
     InVain,
 }
 
@@ -46,9 +46,9 @@ impl Unanswered {
 pub struct Slots {
     max: usize,
     running: [usize; 3],
-    /// Of those, attempts to endpoints that do not answer.
+    /// Of the running attempts, those to endpoints that do not answer, by class.
     unanswered: [usize; 3],
-    /// Of those, attempts to endpoints that were tried in vain before.
+    /// Of these, attempts to endpoints that were tried in vain before.
     in_vain: usize,
     restarted: Option<Duration>,
 }
@@ -99,7 +99,7 @@ impl Slots {
         self.running[class.index()] = self.running[class.index()].saturating_sub(1);
     }
 
-    /// A lane's attempts that count as unanswered are now `to`, and were `from`.
+    /// A lane's attempts that count as unanswered were `from`, and are `to` now.
     pub fn recount(&mut self, from: Unanswered, to: Unanswered) {
         for ((sum, from), to) in self.unanswered.iter_mut().zip(from.attempts).zip(to.attempts) {
             *sum = (*sum + to).saturating_sub(from);

@@ -14,7 +14,7 @@ use crate::domain::time::UnixMillis;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest delay that a due header may name: policies allow 7 days, and jitter may double it.
+/// How far ahead of its append a record's due time may be: policies allow delays of 7 days, and jitter may double that.
 const LONGEST_DELAY: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A callback that is due.

@@ -1,11 +1,11 @@
-//! What waits in a lane, by class: in the order it came, but that what returns has its turn beside what is fresh (design §9).
+//! What waits in a lane, by class: in the order it came, except that returning records get a turn among the fresh ones (design §9).
 
 use crate::domain::class::Class;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// After so many fresh starts in a row a returning record that waits goes first: at least one in four. So does a replayed one after so many
-/// retries.
+/// After this many fresh starts in a row a waiting record that returns goes first: at least one in four. So does a replayed one after this
+/// many retries.
 const FRESH_STREAK: u32 = 3;
 
 /// What lanes need to know of what they hold.
@@ -66,7 +66,7 @@ impl<T: Item> Waiting<T> {
         self.bytes[class.index()] = self.bytes[class.index()].saturating_sub(item.cost());
     }
 
-    /// Takes the next of `class`, or a returning record when those have let enough fresh ones pass and `may_return` allows its class.
+    /// Takes the next of `class`, or a returning record when enough fresh ones have passed it and `may_return` allows its class.
     pub(super) fn next(&mut self, class: Class, may_return: impl Fn(Class) -> bool) -> Option<(Class, T)> {
         let returning = match class {
             Class::Fresh if self.fresh_streak() >= FRESH_STREAK => &[Class::Replay, Class::Retry][..],
@@ -89,7 +89,7 @@ impl<T: Item> Waiting<T> {
         self.passed[Class::Retry.index()].min(self.passed[Class::Replay.index()])
     }
 
-    /// Takes the youngest of `class` as long as more wait than `keep` allows: so many records, so many bytes.
+    /// Takes out the youngest of `class` until no more wait than `keep` allows: records, bytes.
     pub(super) fn trim(&mut self, class: Class, keep: (usize, usize)) -> Vec<T> {
         let mut out = Vec::new();
         while self.count(class) > keep.0 || self.bytes(class) > keep.1 {

@@ -29,7 +29,7 @@ pub struct KeyArguments {
     pub secret_file: Option<PathBuf>,
 }
 
-/// Of `sign`.
+/// Arguments of `sign`.
 #[derive(Args, Debug)]
 pub struct SignArguments {
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub struct SignArguments {
     pub at: Option<i64>,
 }
 
-/// Of `verify`.
+/// Arguments of `verify`.
 #[derive(Args, Debug)]
 pub struct VerifyArguments {
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct VerifyArguments {
     pub show_secret: bool,
 }
 
-/// Of `receive`.
+/// Arguments of `receive`.
 #[derive(Args, Debug)]
 pub struct ReceiveArguments {
     /// Where to listen; port 0 takes a free one and says which
@@ -86,7 +86,7 @@ pub struct ReceiveArguments {
     pub delay: Duration,
 }
 
-/// Of `send-test`.
+/// Arguments of `send-test`.
 #[derive(Args, Debug)]
 pub struct SendTestArguments {
     #[command(flatten)]

@@ -27,10 +27,10 @@ use crate::domain::verification::{Finding, Verification};
 use anyhow::Context as _;
 use std::io::{self, IsTerminal as _, Read};
 
-/// More than any event: a broker that takes larger records is rare.
+/// The largest input, in bytes: more than any event, since a broker that takes larger records is rare.
 const LONGEST_INPUT: u64 = 64 * 1024 * 1024;
 
-/// The names under which both families are told.
+/// The names under which the two signature families are printed.
 const WEBHOOK: &str = "webhook-signature";
 const VENDOR: &str = "t and sign";
 

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 impl<S: Source, C: Clock> Thread<S, C> {
     /// The commit points of dirty partitions.
     pub(super) fn points(&mut self, which: impl Fn(&Partition) -> bool) -> Vec<(TopicPartition, CommitPoint)> {
-        // While draining records are dropped unseen: the position says too much then.
+        // While draining, records are dropped unseen, so the position must not be committed.
         if !self.draining {
             let positions: HashMap<TopicPartition, i64> = self.source.positions().into_iter().collect();
             for partition in &mut self.partitions {
@@ -36,7 +36,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             self.export();
         }
         if self.pending.is_some() {
-            // Whatever else waits for the answer has no commit either.
+            // A commit is still unanswered: partitions that became dirty since have no commit, either.
             self.partitions.iter_mut().filter(|p| p.tracker.is_dirty()).for_each(|p| p.commit_fails(now));
             return;
         }
@@ -56,7 +56,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.answered(&points, result.as_ref().copied());
     }
 
-    /// What the broker said to these points.
+    /// The broker answered the commit of these points.
     fn answered(&mut self, points: &[(TopicPartition, CommitPoint)], result: Result<(), &CommitRefused>) {
         match result {
             Ok(()) => self.context.metrics.committed_at(self.context.class, self.context.clock.now()),

@@ -43,16 +43,16 @@ use tracing::{error, warn};
 
 /// Records per batch: enough that a wake-up of the engine is shared by many, few enough that a batch is a small part of a budget.
 const BATCH: usize = 256;
-/// Between commits while something is finished that was not committed. The design allows a second; a tenth of it makes a crash repeat a
-/// tenth, and forks a chain of retries as seldom, for ten small requests a second at most.
+/// Between commits while something finished is not committed. The design allows a second; with a tenth of that a crash repeats a tenth as
+/// much and forks retry chains a tenth as often, for at most ten small requests a second.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// Between exports of what costs a walk over all partitions.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the source: returns are looked at in between.
 const POLL: Duration = Duration::from_millis(100);
-/// Without room the source is not polled for so long at a stretch: its callbacks wait too (kafka notes, "Consumer").
+/// The longest stretch without polling the source while there is no room: its callbacks wait too (kafka notes, "Consumer").
 const STRETCH: Duration = Duration::from_millis(250);
-/// A stall longer than this pauses instead.
+/// A stall longer than this pauses partitions instead.
 const LONG_STALL: Duration = Duration::from_secs(5);
 
 /// The next offset to commit of each partition, for those who watch lag: written by the intake threads.
@@ -93,14 +93,14 @@ pub struct Context<C> {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// The source, for so long, for at most so many records; then [`Thread::on_event`].
+    /// Polling the source; then [`Thread::on_event`].
     Source {
-        /// How long.
+        /// At most this long.
         timeout: Duration,
-        /// Records.
+        /// At most this many records.
         max: usize,
     },
-    /// Returns, for so long; then, if one came, [`Thread::on_message`].
+    /// Returns; then, if one came, [`Thread::on_message`].
     Returns {
         /// How long.
         timeout: Duration,
@@ -112,7 +112,7 @@ pub(super) enum Wait {
 enum State {
     /// Nothing is being given back.
     Reading,
-    /// These are; what of them is with the engine may end until the deadline. The source is not polled meanwhile.
+    /// These are being given back; records of them that are with the engine may end until the deadline. The source is not polled meanwhile.
     Revoking { names: Vec<TopicPartition>, deadline: Duration },
 }
 
@@ -144,20 +144,20 @@ pub(super) struct Thread<S, C> {
     state: State,
     pub(super) context: Context<C>,
     budget: Budget,
-    /// What all partitions together may hold as heads.
+    /// What the heads of all partitions together may take.
     heads: HeadRoom,
-    /// The cost of the largest record of late, slowly forgotten: how many of them a batch may hold.
+    /// The cost of the largest recent record, in bytes, slowly forgotten: it bounds how many records a batch may have.
     largest: usize,
     heartbeat: Heartbeat,
     partitions: Vec<Partition>,
-    /// Where the last record's partition stands: records of one come in a row.
+    /// The index of the last record's partition: records of one partition come in a row.
     last_hit: usize,
     out: Vec<Intake>,
     next_commit: Duration,
     next_export: Duration,
     /// The commit under way.
     pending: Option<Vec<(TopicPartition, CommitPoint)>>,
-    /// Some partition rests because its commits fail, and that was said.
+    /// It was logged that some partition rests because its commits fail.
     commit_stall_said: bool,
     stalled_since: Option<Duration>,
     last_poll: Duration,
@@ -170,7 +170,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
     pub(super) fn new(source: S, context: Context<C>) -> Self {
         let (records, bytes) =
             (context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
-        // Of the retry class a half is for heads, so that those of long tiers never keep the short ones from being read.
+        // Half of the retry class's budget is for heads, so that those of long tiers never keep the short ones from being read.
         let (budget, heads) = match context.class {
             Class::Retry => (Budget::new(records.div_ceil(2), bytes / 2), HeadRoom { records: records / 2, bytes: bytes / 2 }),
             Class::Fresh | Class::Replay => (Budget::new(records, bytes), HeadRoom { records: 0, bytes: 0 }),
@@ -232,7 +232,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         Ok(self.what_to_wait_for(stalled))
     }
 
-    /// The source, or while stalled returns.
+    /// Waits for the source, or for returns while stalled.
     fn what_to_wait_for(&self, stalled: bool) -> Wait {
         let now = self.context.clock.monotonic();
         let patience = self.until_next_timer(now);
@@ -245,8 +245,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    /// How many records to read at once, at least one. Of heads no more than a partition may hold, so that none ever holds more than
-    /// twice that.
+    /// How many records to read at once, at least one. In the retry class no more heads than one partition may hold, so that none ever
+    /// holds more than twice that.
     fn batch(&self) -> usize {
         let (room, bytes) = match self.context.class {
             Class::Retry => {

@@ -40,8 +40,9 @@ impl<S: Source, C: Clock> Thread<S, C> {
         info!(class = %self.context.class, taken = assigned.len(), held = self.partitions.len(), "partitions assigned");
     }
 
-    /// Offsets to read are not in the log. Where only its start moved up, the assignment goes on: what is in memory cannot be read again.
-    /// Where its end moved down it is another log, and the partition begins anew; so do the `unsure` ones, whose log may be another one.
+    /// Offsets to read are not in the log. Where only the log's start moved up, the assignment goes on, because what is in memory cannot be
+    /// read again. Where its end moved down it is another log, and the partition begins anew; so do the `unsure` ones, whose log may be
+    /// another one.
     pub(super) fn go_on_after_a_gap(&mut self, outside: Vec<Assigned>, unsure: Vec<Assigned>) {
         let mut starts = Vec::new();
         self.tell_uncommitted(|p| unsure.iter().any(|one| one.partition == p.name));
@@ -82,8 +83,8 @@ impl<S: Source, C: Clock> Thread<S, C> {
         self.state = State::Revoking { names, deadline };
     }
 
-    /// While partitions are being given back: how long returns are still waited for. Ends the revoke once all are back, the grace is over or
-    /// nothing can come back any more.
+    /// While partitions are being given back: how long to wait for returns now. Ends the revoke, and returns `None`, once all are back, the
+    /// grace is over or nothing can come back any more.
     pub(super) fn revoke_goes_on(&mut self, engine_gone: bool) -> Option<Duration> {
         let State::Revoking { names, deadline } = &self.state else { return None };
         let left = deadline.saturating_sub(self.context.clock.monotonic());
@@ -122,7 +123,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         let mut positions = self.context.positions.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names {
             positions.remove(name);
-            // Under the lock, as whoever tells their lag does: it would make the series anew.
+            // Under the lock, as the lag's exporter does: else it could make the series anew.
             self.context.metrics.forget_partition(&name.topic, name.partition);
         }
         drop(positions);

@@ -46,7 +46,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
         }
     }
 
-    /// A map was discarded.
+    /// Logs and counts that a map was discarded.
     pub(super) fn say_map_fault(metrics: &Metrics, partition: &mut Partition, fault: &MapError) {
         error!(
             topic = %partition.name.topic,

@@ -4,8 +4,8 @@
 //!  request ─► verify ─► seen before? ─► a line, flushed ─► delay ─► status (401 where it does not verify)
 //! ```
 //!
-//! A try-out, not a service: it keeps nothing, and remembers the last ids only. What comes from outside is printed escaped, one line whatever
-//! it holds. Only callbacks that verify count as seen, so that nobody can make a genuine one look like a repeat.
+//! A try-out, not a service: it keeps nothing, and remembers the last ids only. What comes from outside is printed escaped, one line
+//! whatever it holds. Only callbacks that verify count as seen, so that nobody can make a genuine one look like a repeat.
 
 mod line;
 mod seen;
@@ -45,7 +45,7 @@ const BODY_LIMIT: Duration = Duration::from_secs(30);
 /// How long answers that are under way may take once it was told to end.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What advises senders that read the answer.
+/// The body of a good answer, as the protocol advises for senders that read it.
 const AGREED: &str = "{\"code\":0}";
 
 struct Shared {
@@ -54,7 +54,7 @@ struct Shared {
     delay: Duration,
     reading: Semaphore,
     told: Mutex<Told>,
-    /// False when it is to end.
+    /// Becomes false when the receiver is to end.
     open: watch::Sender<bool>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn receive(arguments: &ReceiveArguments) -> Result<Exit, Failure> {
     let shared = Shared::new(key, status, arguments.delay, Box::new(io::stdout()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // From before it is said to listen: whoever reads that may send a signal.
+        // Signals are caught before the listening line is printed: whoever reads that may send one.
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         complain(format_args!("listening on http://{address}/, any path; Ctrl-C ends it{checks}"));
         let ended = async {
@@ -148,7 +148,7 @@ async fn callback(State(shared): State<Arc<Shared>>, request: Request) -> Respon
     };
     let status = shared.judge(&headers, &body);
     let mut open = shared.open.subscribe();
-    // Who ends it does not wait for answers that are late on purpose.
+    // Ending does not wait for answers that are late on purpose.
     tokio::select! {
         () = tokio::time::sleep(shared.delay) => {}
         _ = open.wait_for(|open| !open) => {}
