@@ -1,7 +1,7 @@
 //! The program: everything is in the library, but for the settings that must be made before there is a second thread.
 
-/// Pools of memory that the C library's allocator may have. It would have eight a CPU, and each keeps what its threads have freed: with a deep
-/// backlog a quarter of the resident memory. Few threads here allocate much at once.
+/// The most pools (arenas) of the C library's allocator. By default it has eight for each CPU, and each keeps what its threads have freed:
+/// with a deep backlog a quarter of the resident memory. Few threads here allocate much at once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const POOLS: i32 = 2;
 
@@ -18,7 +18,7 @@ fn main() -> std::process::ExitCode {
     callbackd::cli::main()
 }
 
-/// A crash writes no file with what was in memory: signing keys are.
+/// A crash must not write a file with what was in memory: signing keys are there.
 fn leave_no_core() {
     let nothing = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[expect(unsafe_code, reason = "limits are set through the C library alone")]

@@ -43,7 +43,7 @@ impl Directory {
         self.path.join("daemon.log")
     }
 
-    /// It is worth a look after the end.
+    /// Keeps the directory when this is dropped: it is worth a look after the end.
     pub(super) const fn keep(&mut self) {
         self.stays = true;
     }
@@ -93,7 +93,7 @@ pub(super) fn log_into(directory: &Directory, ledger: Arc<Ledger>) -> anyhow::Re
     Ok(())
 }
 
-/// It, running.
+/// The running daemon.
 pub(super) struct Daemon {
     /// Where `/metrics` and `/readyz` are.
     pub(super) metrics: SocketAddr,
@@ -140,7 +140,7 @@ impl Daemon {
         }
     }
 
-    /// As SIGTERM does: drains it. How many attempts the drain cut.
+    /// Drains it as SIGTERM does; returns how many attempts the drain cut.
     pub(super) async fn drain(self, limit: Duration) -> anyhow::Result<usize> {
         let _ = self.stop.send(Stop::Drain);
         let ended = tokio::time::timeout(limit, self.ended).await.context("the daemon did not drain in time")?;

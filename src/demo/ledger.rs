@@ -1,7 +1,7 @@
 //! The account: what became of each event, by its id, as the outside saw it.
 //!
-//! An event's outcome is its *last* one: a dead letter that is replayed and then received was delivered. What is received again after it was
-//! delivered is a repeat; a request with an id that nobody produced is a stranger. Neither can balance the books.
+//! An event's outcome is its *last* one: a dead letter that is replayed and then received was delivered. What is received again after it
+//! was delivered is a repeat; a request with an id that nobody produced is a stranger. Neither can balance the books.
 
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -40,9 +40,9 @@ pub(super) struct Tally {
     pub(super) skipped: u64,
     /// Requests beyond the first of an event.
     pub(super) retried: u64,
-    /// Age at delivery, from producing to the answer 200, without replays: half were at most so old.
+    /// Median age at delivery, from producing to the answer 200, without replays.
     pub(super) p50: Option<Duration>,
-    /// As `p50`: 99 of a hundred.
+    /// As `p50`, the 99th percentile.
     pub(super) p99: Option<Duration>,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// For so many domains.
+    /// A ledger for this many domains.
     pub(super) fn new(cases: usize) -> Self {
         Self { books: Mutex::new(Books { ages: vec![Vec::new(); cases], ..Books::default() }), cases }
     }
@@ -206,7 +206,7 @@ impl Ledger {
     }
 }
 
-/// The middle and the 99th of a hundred.
+/// The median and the 99th percentile.
 fn percentiles(mut ages: Vec<Duration>) -> (Option<Duration>, Option<Duration>) {
     ages.sort_unstable();
     let at = |hundredths: usize| ages.get((ages.len() * hundredths).div_ceil(100).saturating_sub(1)).copied();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Head and body of a request of the demo are far below it.
+/// The longest request, in bytes: those of the demo are far below it.
 const LONGEST: usize = 64 * 1024;
 
 /// The receivers, running on a thread of their own until the process ends.
@@ -160,7 +160,7 @@ async fn next(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option
 
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
-    /// It, and how many bytes it took.
+    /// A whole request, and how many bytes it took.
     Request(Request, usize),
     Incomplete,
     No,

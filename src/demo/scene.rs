@@ -44,9 +44,9 @@ pub(super) enum Behaviour {
 /// What a receiver does with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// Answers so, after so long.
+    /// Answers this status after this time.
     Status(u16, Duration),
-    /// 429 with a `Retry-After` of so many seconds.
+    /// 429 with a `Retry-After` of this many seconds.
     Later(u32),
     /// No answer at all.
     HangUp,
@@ -152,7 +152,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Whose the `n`th event is.
+/// The index of the domain that the `n`th event is of.
 pub(super) fn case_of(cases: &[Case], n: u32) -> usize {
     let mut share = n.wrapping_mul(STEP) % SHARES;
     for (index, case) in cases.iter().enumerate() {
@@ -193,8 +193,8 @@ pub(super) fn event(n: u32, domain: &str, now: i64) -> Bytes {
     Bytes::from(value.to_string())
 }
 
-/// The daemon's configuration. The registry lies beside it. The embedded broker answers a fetch that finds nothing only when its wait is over,
-/// whatever comes meanwhile: so that wait is short.
+/// The daemon's configuration. The registry lies beside it. The embedded broker answers a fetch that finds nothing only when its wait is
+/// over, whatever comes meanwhile: so that wait is short.
 pub(super) fn configuration(brokers: &str, metrics: SocketAddr, admin: SocketAddr) -> String {
     let group = GROUP_PROPERTIES.map(|(name, value)| format!("\"{name}\" = \"{value}\"\n")).concat();
     let tiers = TIERS.map(|tier| format!("\"{tier}\"")).join(", ");

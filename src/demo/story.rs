@@ -52,7 +52,7 @@ struct Stage<'a> {
 pub(super) async fn tell(options: Options, out: &mut dyn Write, terminal: bool) -> anyhow::Result<bool> {
     let mut directory = Directory::new().context("a directory for the demo's files")?;
     let told = acts(options, out, terminal, &directory).await;
-    // Whoever stopped reading wants to know no more.
+    // A reader of the output that has gone wanted no more.
     let unread = |error: &anyhow::Error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
     let well = match &told {
         Ok(balanced) => *balanced,
@@ -116,7 +116,7 @@ fn topics() -> Vec<String> {
 fn read_letters(client: &ClientSettings, ledger: Arc<Ledger>) -> anyhow::Result<()> {
     let mut reader = Reader::from_start(client, &client.dead_letter_topic()).context("reading dead letters")?;
     thread::Builder::new().name("letters".into()).spawn(move || {
-        // The story holds the ledger as long as anybody wants to know.
+        // The story holds the ledger as long as letters matter.
         while Arc::strong_count(&ledger) > 1 {
             if let Some(record) = reader.poll(Duration::from_millis(100)) {
                 ledger.ended(DeadLetter::read(&record).chain.id.as_str(), Ending::DeadLettered);

@@ -36,7 +36,7 @@ pub fn render(value: &Bytes, cuts: &Cuts, seal: Option<(i64, &str)>) -> Bytes {
     if cuts.0.is_empty() && seal.is_none() {
         return value.clone();
     }
-    // Exact but for an object without members: what is left over would cost an allocation when the vector becomes `Bytes`.
+    // The exact size, but for an object without members: spare room would cost an allocation when the vector becomes `Bytes`.
     let cut: usize = cuts.0.iter().map(Range::len).sum();
     let added = seal.map_or(0, |(t, sign)| r#","t":,"sign":"""#.len() + decimal(t).len() + sign.len());
     let mut body = Vec::with_capacity(value.len() - cut + added);
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// No event is without members, but a body must be JSON whatever it is made of.
+    /// No event is without members, but a body must be JSON, whatever it is made from.
     #[test]
     fn a_seal_in_an_object_without_members_has_no_comma_before_it() {
         for (value, cut) in [("{}", None), ("{ }", None), (r#"{"t":1}"#, Some((1, 6))), (r#"{ "t":1, "sign":2 } "#, Some((1, 18)))] {

@@ -59,7 +59,7 @@ pub const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(120);
 /// Most attempts.
 pub const MAX_ATTEMPTS: u32 = 1000;
-/// Shortest delay before a retry, and smallest `max_age` and `max_wait`: what a record's timestamp can tell.
+/// Shortest delay before a retry, and smallest `max_age` and `max_wait`: the resolution of a record's timestamp.
 pub const MIN_DELAY: Duration = Duration::from_millis(1);
 /// Longest delay before a retry: 7 d.
 pub const MAX_DELAY: Duration = hours(24 * 7);

@@ -91,7 +91,7 @@ pub enum Verdict {
     Rejected,
 }
 
-/// No receiver can pause its endpoint for longer by one answer (design §7).
+/// The longest pause of an endpoint that one answer can ask for (design §7).
 pub const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The verdict on `outcome` under `policy`; `now` turns a `Retry-After` date into a pause.

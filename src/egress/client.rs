@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Bodies that are drained in the background at once. Beyond it a connection whose body is late is closed instead.
+/// The most bodies drained in the background at once. Beyond it a connection whose body is late is closed instead.
 const MAX_DRAINS: usize = 256;
 
 /// Between looks for a file descriptor that another attempt has freed.
@@ -38,7 +38,7 @@ pub struct Client {
 
 /// Connections whose bodies are being read in the background.
 struct Drains {
-    /// Whose they are, by number.
+    /// The host of each, by number.
     running: RefCell<HashMap<u64, Rc<Stack>>>,
     next: Cell<u64>,
     back: UnboundedSender<Drained>,
@@ -87,7 +87,7 @@ impl Client {
         self.pool.borrow().idle()
     }
 
-    /// Takes back what the background drains have finished.
+    /// Takes back connections whose background drains have finished.
     fn collect(&self, now: Instant) {
         if self.drains.running.borrow().is_empty() {
             return;
@@ -137,8 +137,8 @@ impl Client {
         }
     }
 
-    /// A fresh connection. Without a file descriptor left it takes that of an idle connection, or waits for one: the shortage is ours, and
-    /// only when it lasts for the whole time-out does it cost an attempt.
+    /// A fresh connection. When no file descriptor is left it closes an idle connection, or waits for one: the shortage is ours, and costs
+    /// an attempt only when it lasts for the whole time-out.
     async fn dial(&self, target: &Target, connect_by: Instant) -> Result<Box<Connection>, Failure> {
         loop {
             match self.dialer.dial(&target.origin, connect_by).await {
@@ -156,7 +156,7 @@ impl Client {
         }
     }
 
-    /// The outcome, at once; what becomes of the connection happens here or in the background and changes nothing.
+    /// Returns the outcome at once; what becomes of the connection, here or in the background, does not change it.
     fn answered(&self, target: &Target, mut connection: Box<Connection>, head: Head, deadline: Instant) -> Outcome {
         let outcome = Outcome::Answered { status: head.status, retry_after: head.retry_after };
         let mut seen = 0;

@@ -1,13 +1,13 @@
-//! One HTTP/1.1 connection, driven inside the future of the attempt that uses it: no task for each connection, and no wake-up from one task to
-//! another. A callback is one write and, as a rule, one read.
+//! One HTTP/1.1 connection, driven inside the future of the attempt that uses it: no task for each connection, and no wake-up from one task
+//! to another. A callback is one write and, as a rule, one read.
 //!
 //! ```text
 //!  idle ──still_idle──► exchange ──head──► poll_body ──complete──► is_idle ──► idle
 //!    └─ended, or unrequested bytes─► dropped      └─too much, or broken─► dropped
 //! ```
 //!
-//! Nothing is read ahead: whatever lies in the buffer when an answer is complete was not asked for, and costs the connection.
-//! What is only looked at (`still_idle`, `skim`) is polled with a waker that does nothing; whoever may have to wait polls again with the true one.
+//! Nothing is read ahead: whatever lies in the buffer when an answer is complete was not asked for, and costs the connection. What is only
+//! looked at (`still_idle`, `skim`) is polled with a waker that does nothing; a caller that may have to wait polls again with the real one.
 
 use super::stream::Socket;
 use super::target::Target;
@@ -20,7 +20,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use tokio::task::coop::unconstrained;
 
-/// Bytes of an answer's body that are read, their framing included; whatever is longer costs its connection.
+/// The most bytes of an answer's body that are read, framing included; a longer body costs its connection.
 pub(super) const MAX_BODY: u64 = 16 * 1024;
 
 /// An incomplete head of this many bytes is refused, and so are interim answers of more than that together.
@@ -56,9 +56,9 @@ pub(super) struct Connection {
     /// What was read and not yet taken: the first `filled` bytes.
     read: Vec<u8>,
     filled: usize,
-    /// The answer's body, as far as it is.
+    /// How far the answer's body has been read.
     body: Body,
-    /// The answer so far allows another request.
+    /// Whether the answer so far allows another request.
     keep: bool,
 }
 
@@ -72,8 +72,8 @@ impl Connection {
         self.keep && self.body.is_over() && self.filled == 0
     }
 
-    /// Whether an idle connection can still be used: asks the socket once, without waiting. Not so when the receiver closed it or sent
-    /// anything unrequested, which would answer the next request. What the runtime has not heard of yet is not seen.
+    /// Whether an idle connection can still be used: asks the socket once, without waiting. False when the receiver closed it, or sent
+    /// anything unrequested, which would be taken for the next answer. A close that the runtime has not heard of yet is not seen.
     pub(super) fn still_idle(&mut self) -> bool {
         if self.is_idle() {
             let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_more(cx))));
@@ -83,7 +83,7 @@ impl Connection {
         self.is_idle()
     }
 
-    /// Gives back what an idle connection does not need.
+    /// Frees the memory that an idle connection does not need.
     pub(super) fn rest(&mut self) {
         for buffer in [&mut self.out, &mut self.read] {
             if buffer.capacity() > MAX_IDLE_BUFFER {
@@ -92,7 +92,7 @@ impl Connection {
         }
     }
 
-    /// Reads some more behind what is there; 0: the end.
+    /// Reads more bytes into the buffer; 0: the connection's end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.filled == self.read.len() {
             self.read.resize((self.filled * 2).max(READ), 0);
@@ -156,12 +156,13 @@ impl Connection {
                 }
                 match self.poll_more(cx) {
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken { heard })),
-                    // A head that arrives in many pieces is looked at when its end may be there: each time would cost its square.
+                    // A head that arrives in many pieces is parsed only when its end may be there: parsing it each time would cost its
+                    // square.
                     Poll::Ready(Ok(count)) => {
                         worth = !heard || wire::may_end_head(&self.read[..self.filled], count);
                         heard = true;
                     }
-                    // Whoever cannot be written to and says nothing is gone.
+                    // A receiver that cannot be written to and sends nothing is gone.
                     Poll::Pending if matches!(sent, Poll::Ready(Err(_))) => return Poll::Ready(Err(Broken { heard })),
                     Poll::Pending => return Poll::Pending,
                 }

@@ -49,7 +49,7 @@ impl Dialer {
         if let (Err(Unmade::Failed(Failure::Connect | Failure::Refused | Failure::Timeout | Failure::Tls)), Host::Domain(name)) =
             (&made, &origin.host)
         {
-            // It may have moved.
+            // The host may have moved.
             self.resolver.forget(name);
         }
         made
@@ -71,7 +71,8 @@ impl Dialer {
             self.observer.violation();
             return Err(Failure::Blocked.into());
         }
-        // Without it the second small write of a request would wait for the receiver's delayed acknowledgement. A socket that refuses it works.
+        // Without it the second small write of a request would wait for the receiver's delayed acknowledgement. A socket that refuses it
+        // works.
         let _ = tcp.set_nodelay(true);
         let socket = match &origin.secure {
             None => Socket::Plain(tcp),
@@ -97,7 +98,8 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-/// The first of `addresses` that accepts. Each gets an equal share of the time that is left, so that one that is silent leaves time for the next.
+/// The first of `addresses` that accepts. Each gets an equal share of the time that is left, so that one that is silent leaves time for the
+/// next.
 async fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, Unmade> {
     let mut failure = Failure::Connect;
     let mut left = u32::try_from(addresses.len().min(MAX_TRIED)).unwrap_or(1);

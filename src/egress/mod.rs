@@ -7,9 +7,9 @@
 //!                              dial: resolve ─► guard on every address ─► TCP ─► peer asserted ─► TLS
 //! ```
 //!
-//! It speaks HTTP/1.1 itself (`wire`, `connection`) with a pool of its own. reqwest was refused here: it cannot say whether a failed request
-//! went over a re-used connection, cannot cap idle connections over all hosts, and costs twice the CPU. Only [`probe`] uses it. hyper's
-//! connection was used and replaced: a third of the user time of a callback was spent in it.
+//! It speaks HTTP/1.1 itself (`wire`, `connection`) with a pool of its own. reqwest was refused here: it cannot say whether a failed
+//! request went over a re-used connection, cannot cap idle connections over all hosts, and costs twice the CPU. Only [`probe`] uses it.
+//! hyper's connection was used and replaced: a third of the user time of a callback was spent in it.
 //!
 //! Invariants: no byte leaves for an address that [`AddressPolicy`] did not pass, and the socket's peer is asserted to be one of the judged
 //! addresses; redirects, proxies, decompression and cookies do not exist here, so nothing can switch them on; what a receiver does
@@ -40,8 +40,8 @@ use crate::domain::address::{AddressPolicy, Refusal};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a connection may lie idle: receivers close theirs after 5 s most often (Node and its kin; nginx 75 s, Apache 5 s), and a request
-/// that meets the closing one fails. 5 s − 1 s for the way of the close and of the request.
+/// How long a connection may lie idle. Receivers mostly close theirs after 5 s (Node and its kin, Apache; nginx 75 s), and a request that
+/// meets the close fails; so 5 s, less 1 s for the way of the close and of the request.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Idle connections in all: at 17.6 kB (plain) to 24.7 kB (TLS) each, 25 MB at most.

@@ -1,8 +1,9 @@
 //! Idle connections: a stack for each host, and all of them in one line by age.
 //!
-//! Re-use is last in, first out, so that a host keeps as few connections warm as it needs. Expiry and the global cap take the one idle longest,
-//! whosever it is. Both ends are O(1): each idle connection sits in its host's stack and in a doubly linked line through the slots.
-//! A map of hosts with time-outs each was refused: at the cap it must search, or drop the busiest host's connection for being the latest.
+//! Re-use is last in, first out, so that a host keeps as few connections warm as it needs. Expiry and the global cap take the one idle
+//! longest, of whichever host. Both ends are O(1): each idle connection sits in its host's stack and in a doubly linked line through the
+//! slots. A map with time-outs for each host was refused: at the cap it must search, or drop a connection of the busiest host for being the
+//! latest.
 //!
 //! Invariants: the line is sorted by `since` (time never goes back), so a stack's bottom is its oldest; `idle` counts the occupied slots.
 //! It holds anything, so that the tests need no sockets.
@@ -47,14 +48,14 @@ impl<T> Pool<T> {
         self.idle
     }
 
-    /// The latest idle one of `host`, if it is not too old.
+    /// The most recently used idle connection of `host`, if it is not too old.
     pub(super) fn take(&mut self, host: &Stack, now: Instant) -> Option<T> {
         self.expire(now);
         let slot = host.0.borrow_mut().pop_back()?;
         self.release(slot)
     }
 
-    /// Keeps `item` for `host`, at the cost of the oldest where a cap is reached.
+    /// Keeps `item` for `host`; where a cap is reached, the oldest connection is dropped.
     pub(super) fn put(&mut self, host: &Rc<Stack>, item: T, now: Instant) {
         self.expire(now);
         if self.max_idle == 0 || self.max_per_host == 0 {
@@ -84,7 +85,7 @@ impl<T> Pool<T> {
         host.0.borrow_mut().push_back(slot);
     }
 
-    /// Drops what has been idle for the time-out.
+    /// Drops connections that have been idle for the time-out.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.oldest.and_then(|slot| self.slots.get(slot)) {
             if now.saturating_duration_since(oldest.since) < self.idle_timeout {
@@ -94,7 +95,7 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Drops the one idle longest, whosever it is; false when none is idle.
+    /// Drops the connection idle longest, of whichever host; false when none is idle.
     pub(super) fn drop_oldest(&mut self) -> bool {
         let Some(slot) = self.oldest else { return false };
         if let Some((host, _)) = self.slots.get(slot).and_then(|slot| slot.kept.as_ref()) {

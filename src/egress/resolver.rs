@@ -1,11 +1,11 @@
 //! Names to addresses: the hosts file first, then the name servers in their order, whose answers are kept within their TTL.
 //!
 //! The system's resolver library was refused: it blocks a thread for each name, for seconds where a name server is dead, hides how long an
-//! answer is good for, and cannot be given up. Here a lookup ends with the attempt that asked. What is kept is kept here, small and by the name
-//! that was asked for; the DNS library asks and keeps nothing.
+//! answer is good for, and cannot be cancelled. Here a lookup ends with the attempt that asked. Answers are kept here, small and by the
+//! name that was asked for; the DNS library only asks, and keeps nothing.
 //!
-//! Lookups at once are bounded by the attempts at once: a bound of their own would let names that nobody answers keep the others waiting. Who
-//! asks for the same name at the same time shares the questions.
+//! Lookups at once are bounded by the attempts at once: a bound of their own would let names that nobody answers keep the others waiting.
+//! Attempts that ask for the same name at the same time share the questions.
 //!
 //! Names are looked up as absolute ones: no search domain is ever tried. An answer that is kept is judged anew at every connection, like a
 //! fresh one (rebinding); it is forgotten when none of its addresses could be connected to.
@@ -28,23 +28,23 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
 
-/// Names of which an answer is kept; beyond it all are forgotten.
+/// The most names of which an answer is kept; beyond it all are forgotten.
 const MAX_KEPT: usize = 16 * 1024;
 
-/// An answer with more addresses is none: nobody needs them, and they would have to be kept.
+/// An answer with more addresses counts as none: nobody needs them, and they would have to be kept.
 const MAX_ADDRESSES: usize = 64;
 
 /// Answers are kept for their TTL, up to this.
 const LONGEST_KEPT: Duration = Duration::from_secs(600);
 
-/// That a name does not exist is kept for its TTL, up to this: whoever mends a name waits for it.
+/// That a name does not exist is kept for its TTL, up to this: whoever mends a name has to wait for it.
 const LONGEST_MISSING: Duration = Duration::from_secs(10);
 
-/// One name server has so long before the next is asked; the last one has longer.
+/// How long one name server has before the next is asked; the last one has [`LAST_PATIENCE`].
 const PATIENCE: Duration = Duration::from_secs(1);
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// When one family has addresses, the other has so much longer.
+/// When one family of addresses has been answered, the other is waited for this much longer.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Between looks at whether the system's files have changed.
@@ -58,7 +58,7 @@ const HOSTS: &str = "/etc/hosts";
 pub(super) enum Unresolved {
     /// The name does not exist, or has no address: its servers said so.
     NoSuchName,
-    /// Nobody said.
+    /// No server answered.
     NoAnswer,
 }
 
@@ -112,7 +112,7 @@ pub(super) struct Lookups {
     kept: RefCell<HashMap<Name, (Answer, Instant)>>,
 }
 
-/// By the files as they were.
+/// Servers and hosts, by the files as they were read last.
 #[derive(Clone)]
 struct Current {
     /// One for each name server, in their order.
@@ -122,7 +122,7 @@ struct Current {
     next_look: Instant,
 }
 
-/// When a file was written last, and its length; nothing where it cannot be looked at.
+/// When a file was written last, and its length; `None` where it cannot be looked at.
 type Seen = Option<(Option<SystemTime>, u64)>;
 
 impl Lookups {
@@ -194,7 +194,7 @@ impl Lookups {
     }
 }
 
-/// What `server` says of both families of `name`, and for how long it says so; an error when it did not say within `patience`.
+/// What `server` answers for both families of `name`, and for how long that is good; an error when it did not answer within `patience`.
 async fn asked(server: &TokioResolver, name: &Name, patience: Duration) -> Result<(Answer, Duration), ()> {
     let (v4, v6) = (pin!(family(server, name, RecordType::A)), pin!(family(server, name, RecordType::AAAA)));
     let by = Instant::now() + patience;
@@ -210,7 +210,7 @@ async fn asked(server: &TokioResolver, name: &Name, patience: Duration) -> Resul
             (rest, v6)
         }
     };
-    // IPv4 first: where IPv6 leads nowhere, it costs nothing. One family alone will do, but only both can say that there is none.
+    // IPv4 first: where IPv6 leads nowhere, it costs nothing. One family alone is enough, but only both can say that there is no address.
     let missing = !found(&v4) && !found(&v6);
     let (v4, v6) = if missing { (v4?, v6?) } else { (v4.unwrap_or_default(), v6.unwrap_or_default()) };
     let good_for = [&v4, &v6].into_iter().filter(|family| missing || !family.0.is_empty()).map(|family| family.1).min().unwrap_or_default();
@@ -254,7 +254,7 @@ fn resolver(address: SocketAddr) -> Result<TokioResolver, NetError> {
     options.cache_size = 0;
     options.timeout = LAST_PATIENCE;
     options.attempts = 1;
-    // Over one connection: as many as there are numbers for.
+    // Requests at once over one connection: as many as there are ids for.
     options.max_active_requests = usize::from(u16::MAX);
     let mut builder = TokioResolver::builder_with_config(ResolverConfig::from_name_servers(vec![server]), TokioRuntimeProvider::default());
     *builder.options_mut() = options;
@@ -270,14 +270,14 @@ fn of_the_system() -> Vec<SocketAddr> {
 
 fn hosts(path: &Path) -> Hosts {
     let mut hosts = Hosts::default();
-    // A file that is not there has no names; of one that is no text, as many as can be read.
+    // A file that is not there has no names; of a file that is not all text, the names that can be read count.
     if let Ok(text) = fs::read(path) {
         let _ = hosts.read_hosts_conf(String::from_utf8_lossy(&text).as_bytes());
     }
     hosts
 }
 
-/// `name` with the dot at the end, so that no search domain is tried; nothing when name servers are not asked for such.
+/// `name` with a dot at the end, so that no search domain is tried; `None` for names that name servers are not asked for.
 fn absolute(name: &str) -> Option<Name> {
     let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);

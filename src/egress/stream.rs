@@ -34,7 +34,7 @@ impl Socket {
         }
     }
 
-    /// Sends what TLS has kept back.
+    /// Sends what TLS has buffered.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),

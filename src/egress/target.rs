@@ -17,16 +17,16 @@ use std::sync::{self, Arc};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-/// URLs kept; one takes about 500 bytes. Beyond it all are forgotten: working one out again takes a microsecond.
+/// The most URLs kept, of about 500 bytes each. Beyond it all are forgotten: working one out again takes a microsecond.
 const MAX_TARGETS: usize = 32 * 1024;
 
 /// One scheme, host, port and client certificate: whom a connection reaches, and as whom.
 pub(super) struct Origin {
-    /// As the URL standard has it.
+    /// The host, as the URL standard normalises it.
     pub(super) host: Host<String>,
     /// 1–65535.
     pub(super) port: u16,
-    /// For `https`.
+    /// For `https` only.
     pub(super) secure: Option<Secure>,
     /// Its idle connections.
     pub(super) idle: Rc<Stack>,
@@ -42,7 +42,7 @@ pub(super) struct Secure {
 
 /// One callback URL, ready to send to.
 pub(super) struct Target {
-    /// The request line, and the host's with the port where it is not the scheme's own.
+    /// The request line and the `host` header, with the port where it is not the scheme's default.
     pub(super) head: Box<[u8]>,
     /// Where to.
     pub(super) origin: Rc<Origin>,
@@ -55,7 +55,7 @@ pub(super) struct Targets {
     anonymous: TlsConnector,
     by_url: HashMap<Box<str>, Result<Rc<Target>, Refusal>>,
     by_origin: HashMap<Whom, Weak<Origin>>,
-    /// Of those in `by_url` with a client certificate: who holds it. Each registry that was read has a holder of its own.
+    /// For each target in `by_url` with a client certificate, who holds that: each registry that was read has a holder of its own.
     holders: HashMap<Box<str>, Vec<sync::Weak<ClientIdentity>>>,
 }
 
@@ -95,7 +95,7 @@ impl Targets {
         target
     }
 
-    /// Forgets those whose client certificate the registry has forgotten, with its key.
+    /// Forgets targets whose client certificate no registry holds any more, and with it the certificate's key.
     pub(super) fn tidy(&mut self) {
         let before = self.by_url.len();
         let Self { holders, by_url, .. } = self;

@@ -1,5 +1,6 @@
-//! TLS of callbacks: 1.2 and up, verified against the public roots that are compiled in and those of `egress.ca_file`.
-//! A template may bring a certificate of its own for receivers that ask for one. The system's store was refused: the same daemon must trust the same receivers on every machine.
+//! TLS of callbacks: 1.2 and up, verified against the public roots that are compiled in and those of `egress.ca_file`. A template may bring
+//! a certificate of its own for receivers that ask for one. The system's store was refused: the same daemon must trust the same receivers
+//! on every machine.
 
 use super::EgressError;
 use crate::domain::registry::ClientIdentity;
@@ -13,7 +14,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// TLS sessions kept of one receiver that is shown a certificate.
+/// TLS sessions kept for one receiver that is shown a client certificate.
 const SESSIONS: usize = 8;
 
 /// Makes connectors that trust the same roots.
@@ -50,8 +51,8 @@ impl Tls {
         let mut config = self.0.clone();
         if let Some(identity) = identity {
             config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified())));
-            // A session that began with one certificate is not to be resumed with another.
-            // Those of one receiver: a connector serves one.
+            // A session that began with one certificate must not be resumed with another, so each connector has sessions of its own; it
+            // serves one receiver.
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
         }
         TlsConnector::from(Arc::new(config))

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the wire, as much of it as a callback needs (RFC 9112): a request's head, an answer's head, and where its body ends. Pure.
 //!
 //! A client library was used here first and took a fifth of a callback's whole cost for what callbacks do not have: streamed bodies, pipes
-//! between tasks, a header map of every answer. What decides about *another* request on the same connection is judged narrowly: whatever is
+//! between tasks, a header map of every answer. Whether *another* request may use the same connection is judged strictly: whatever is
 //! ambiguous about an answer's end (two lengths, a length beside chunks, bare line feeds) costs the connection, never the outcome.
 //!
 //! Heads are taken apart by `httparse`, the parser of that library.
@@ -11,7 +11,7 @@ use crate::delivery::ports::HeaderLines;
 use crate::domain::body::decimal;
 use std::mem::MaybeUninit;
 
-/// Headers of an answer; with more it is malformed.
+/// The most headers of an answer; with more it is malformed.
 const MAX_HEADERS: usize = 100;
 
 /// Longest `Retry-After` that is taken, bytes; a date has 29.
@@ -47,9 +47,9 @@ pub(super) struct Head {
 pub(super) enum Parsed {
     /// The beginning of a head.
     Partial,
-    /// A head of so many bytes that says nothing yet (100, 103): another follows.
+    /// An interim head of this many bytes (100, 103): another follows.
     Interim(usize),
-    /// The answer's head, of so many bytes.
+    /// The answer's head, of this many bytes.
     Answer(usize, Head),
 }
 
@@ -92,7 +92,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
             _ => {}
         }
     }
-    // Both: someone may see another end than we do. So may an old peer that knows of no chunks.
+    // Chunks beside a length: somebody on the way may see another end than we do. So may an old peer that knows of no chunks.
     keep &= chunked.is_none() || stated.is_none() && response.version == Some(1);
     let body = match (status, chunked, stated) {
         (101 | 204 | 304, _, _) => Body::Length(0),
@@ -109,7 +109,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
 
 /// Whether a head may end within the last `new` of `bytes`.
 pub(super) fn may_end_head(bytes: &[u8], new: usize) -> bool {
-    // Of an empty line, up to three bytes may have been there before.
+    // Up to three bytes of the empty line may have been there before.
     let region = &bytes[bytes.len().saturating_sub(new + 3)..];
     region.windows(2).any(|two| two == b"\n\n") || region.windows(3).any(|three| three == b"\n\r\n")
 }
@@ -137,7 +137,7 @@ fn number(value: &[u8]) -> Result<u64, Malformed> {
 /// How far an answer's body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
     /// Chunks follow.
     Chunked(Chunks),
@@ -170,7 +170,7 @@ impl Body {
         matches!(self, Self::Length(0) | Self::Chunked(Chunks::Over))
     }
 
-    /// Takes what of `bytes` belongs to it; how many those were. Less than all of them only when it is over.
+    /// Takes the bytes of the body at the start of `bytes` and returns how many those were: less than all only when the body is over.
     ///
     /// # Errors
     /// When the chunks are malformed.

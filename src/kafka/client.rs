@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 /// Room for our headers and framing above the largest source record, in bytes (design §5).
 pub const HEADROOM: usize = 64 * 1024;
 
-/// Largest record a source topic takes when nobody could tell: Kafka's own default of `max.message.bytes`.
+/// The largest record of a source topic, in bytes, when it could not be read: Kafka's own default of `max.message.bytes`.
 pub const DEFAULT_LARGEST_MESSAGE: usize = 1_048_588;
 
 /// librdkafka's send buffer, in KiB: 32 MiB of requeues and dead letters that await acknowledgement (design §15).
@@ -129,8 +129,8 @@ impl ClientSettings {
         format!("{}.registry", self.prefix)
     }
 
-    /// A consumer of `class`, to be made with a context that handles rebalances. A broker that hangs, or a connection that was cut without a
-    /// word, is found out within `socket.timeout.ms`: librdkafka's minute is longer than commits may fail.
+    /// A consumer of `class`, to be made with a context that handles rebalances. A broker that hangs, or a connection that was cut without
+    /// a word, is found out within `socket.timeout.ms`: librdkafka's minute is longer than commits may fail.
     #[must_use]
     pub fn consumer(&self, class: Class) -> ClientConfig {
         // Tiers are paused and resumed, which throws away what was prefetched: less of it there.
@@ -168,10 +168,11 @@ impl ClientSettings {
         config
     }
 
-    /// The producer of requeues and dead letters: acknowledged by all in-sync replicas, idempotent, and never giving up by itself, for
-    /// a local time-out would fork a chain (design §15). `linger.ms` 25: nothing waits for a requeue (the shortest delay is a tier), and
-    /// of what is appended meanwhile each partition gets one batch: the broker's work is by these. With less, the next batch is due before
-    /// the broker has answered the last one; an idempotent client may not send it yet, and its thread takes a whole CPU asking whether it may.
+    /// The producer of requeues and dead letters: acknowledged by all in-sync replicas, idempotent, and never giving up by itself, for a
+    /// local time-out would fork a chain (design §15). `linger.ms` is 25: nothing waits for a requeue (the shortest delay is a tier's), and
+    /// what is appended meanwhile makes one batch for each partition; the broker's work grows with the batches. With less, the next batch
+    /// is due before the broker has answered the last one; an idempotent client may not send it yet, and its thread takes a whole CPU
+    /// asking whether it may.
     #[must_use]
     pub fn outbox(&self) -> ClientConfig {
         let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25")]);
@@ -239,7 +240,8 @@ impl ClientSettings {
     fn own_producer(&self, config: &mut ClientConfig) {
         let largest = self.largest_of_ours();
         at_least(config, "message.max.bytes", largest);
-        // A batch counts against the topic's `max.message.bytes` as a whole: many small records together must not exceed what one may.
+        // A batch as a whole counts against the topic's `max.message.bytes`: many small records together must not exceed what one record
+        // may.
         at_most(config, "batch.size", largest.min(BATCH_BYTES));
         // One record must always fit, however small a buffer was asked for.
         let record_kbytes = largest.div_ceil(1024).saturating_add(1);
@@ -284,8 +286,8 @@ fn at_most(config: &mut ClientConfig, name: &str, ceiling: usize) {
     }
 }
 
-/// What librdkafka has against the operator's properties: every single one that it does not know or whose value it refuses, else what keeps
-/// clients from being made of all of them. Asks no broker.
+/// What librdkafka refuses of the operator's properties: each one that it does not know or whose value it refuses; when there is none, why
+/// no client can be made of all of them together. Asks no broker.
 #[must_use]
 pub fn problems(settings: &ClientSettings) -> Vec<ClientError> {
     let alone =
@@ -326,7 +328,7 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "librdkafka", facility, "{line}");
         }
-        // A coordinator that is still being made, as on a new cluster: the client asks again by itself.
+        // The coordinator is still being made, as on a new cluster: the client asks again by itself.
         RDKafkaLogLevel::Warning if facility == "GETPID" && line.ends_with("retrying") => {
             tracing::info!(target: "librdkafka", facility, "{line}");
         }
@@ -351,8 +353,8 @@ pub(crate) fn advised(trouble: String, code: Option<RDKafkaErrorCode>) -> String
 
 /// What to look at when a broker is there but no connection comes about.
 ///
-/// The words count beside the code: librdkafka calls a certificate that it refuses `SSL`, and, when the broker was so quick that the
-/// handshake failed within its first call, `BrokerTransportFailure`. An alert is the broker's: what it refuses is ours.
+/// The text counts beside the code: a certificate that librdkafka refuses has the code `SSL`, or `BrokerTransportFailure` where the
+/// handshake failed within its first call. A TLS alert comes from the broker, which then refuses something of ours.
 fn advice(code: RDKafkaErrorCode, trouble: &str) -> Option<&'static str> {
     if code == RDKafkaErrorCode::Authentication || code == RDKafkaErrorCode::SaslAuthenticationFailed {
         Some("see sasl.mechanism, sasl.username and sasl.password in [kafka.properties], and the user at the broker")
@@ -393,7 +395,7 @@ impl ClientContext for PlainContext {
         }
         let code = error.rdkafka_error_code().map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
         tracing::debug!(target: "librdkafka", %code, "{reason}");
-        // That all are down says less than why one is.
+        // That all brokers are down says less than why one is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             let trouble = advised(format!("{code}: {reason}"), error.rdkafka_error_code());
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);

@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle};
 #[cfg(test)]
 use std::time::Duration;
 
-/// For consumers of an embedded cluster, which share its process: so patient, and with heartbeats so often, that a busy machine does not make
-/// a member look dead.
+/// Properties for consumers of an embedded cluster, which share its process: patient, and with frequent heartbeats, so that a busy machine
+/// does not make a member look dead.
 pub const GROUP_PROPERTIES: [(&str, &str); 2] = [("session.timeout.ms", "20000"), ("heartbeat.interval.ms", "500")];
 
 /// The embedded cluster could not be started.
@@ -94,7 +94,7 @@ impl EmbeddedCluster {
         self.fail(RDKafkaApiKey::OffsetCommit, errors);
     }
 
-    /// Answers each request so much later.
+    /// Answers each request this much later.
     #[cfg(test)]
     pub(crate) fn answer_after(&self, delay: Duration) {
         self.order(move |cluster| cluster.broker_round_trip_time(1, delay).unwrap());

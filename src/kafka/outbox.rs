@@ -79,20 +79,20 @@ pub(crate) fn fate(code: Code) -> Fate {
     }
 }
 
-/// How long the outbox's thread serves reports at a stretch: also how late a fatal error is told.
-/// The tenth of a millisecond is for the client, which waits in whole ones and spins through what is left: below a whole number of them, it spun
-/// for one percent of a CPU.
+/// How long the outbox's thread serves reports at a stretch: also how late a fatal error is told. The tenth of a millisecond is for the
+/// client, which waits in whole milliseconds and spins through the rest: just below a whole number of them it took one percent of a CPU.
 const STRETCH: Duration = Duration::from_micros(100_100);
 
-/// A report that came so long after the hand-over does not tell the broker's clock: the append may have been long ago, and its answer on its
-/// way, or this process stopped.
+/// A report that came later than this after the hand-over does not tell the broker's clock: the append may be long past (the answer was on
+/// its way, or this process was stopped).
 const PROMPT: Duration = Duration::from_secs(5);
 
 /// Who is told what on the client's thread; must not block.
 pub struct Observers {
     /// The client has failed for good: the process must end. Called once, with the cause.
     pub fatal: Box<dyn Fn(&str) + Send + Sync>,
-    /// The broker's append time in a prompt delivery report (`LogAppendTime`), for the broker clock; the listener notes its own monotonic time.
+    /// The broker's append time in a prompt delivery report (`LogAppendTime`), for the broker clock; the listener notes its own monotonic
+    /// time.
     pub appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
 }
 
@@ -138,8 +138,8 @@ impl ClientContext for AckContext {
         log_line(level, facility, line);
     }
 
-    /// Brokers come and go; what it costs shows in the outstanding bytes. Whether an error is fatal cannot be told here: a fatal one
-    /// arrives under its own code, so the thread asks the client.
+    /// Brokers come and go, and what that costs shows in the outstanding bytes. Whether an error is fatal cannot be told here, because a
+    /// fatal one arrives under its own code: the thread asks the client.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
     }
@@ -166,7 +166,7 @@ impl ProducerContext for AckContext {
             }
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
         };
-        // Whoever waited may be gone (a cancelled attempt): then nobody counts on this record.
+        // The one who waited may be gone (a cancelled attempt): then nobody counts on this record.
         let _ = pending.answer.send(answer);
     }
 }
@@ -269,7 +269,7 @@ fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &dyn Fn(
 }
 
 impl Drop for Outbox {
-    /// What is not acknowledged by now is given up: `flush` first.
+    /// Gives up what is not acknowledged by now: `flush` first.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -279,7 +279,7 @@ impl Drop for Outbox {
 }
 
 impl ports::Outbox for Outbox {
-    /// Cancel-safe in this sense: dropped before the hand-over nothing was appended; dropped later the record may be in the log.
+    /// Cancel-safe in this sense: when the future is dropped before the hand-over nothing was appended; later the record may be in the log.
     async fn append(&self, record: NewRecord) -> Result<Appended, Refused> {
         let mut for_broker = Pauses::for_broker();
         let mut for_room = Pauses::for_room();

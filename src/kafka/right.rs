@@ -1,8 +1,8 @@
 //! A right of Kafka's ACLs that is missing, in the words of README's table and of `kafka-acls.sh`: operation, resource, name.
 //!
-//! A broker's refusal says only of which kind the resource is. Whoever asked knows its name and what was to be done with it, so a right is
-//! built there; here are the words, and the command that grants it. Whose right it is the client cannot tell: a certificate's principal is
-//! named by the broker's rules, so the command says `User:NAME`.
+//! A broker's refusal says only of which kind the resource is. The code that asked knows its name and what was to be done with it, so it
+//! builds the right; here are the words, and the command that grants it. The client cannot tell whose right it is, because the broker's
+//! rules name a certificate's principal; so the command says `User:NAME`.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::fmt;
@@ -28,7 +28,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// On what a right is.
+/// What a right is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// A topic.
@@ -72,7 +72,7 @@ impl Right {
         Self { operations: vec![operation], resource, name: name.into() }
     }
 
-    /// And `operation` on the same.
+    /// Adds `operation` on the same resource.
     #[must_use]
     pub fn and(mut self, operation: Operation) -> Self {
         self.operations.push(operation);

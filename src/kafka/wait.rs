@@ -1,8 +1,8 @@
 //! Waiting for the broker: at start, and between tries of a produce. The only user of the crate `backoff`.
 //!
-//! The pauses grow and are jittered (±50 %), so that replicas which lost their broker together do not come back together. Nothing here gives up
-//! by itself: whoever waits says through `keep_waiting` when to stop, and hears of every failure, because waiting in silence looks like
-//! hanging. Callback schedules are not made here: they are a pure function of the domain.
+//! The pauses grow and are jittered (±50 %), so that replicas which lost their broker together do not come back together. Nothing here
+//! gives up by itself: whoever waits says through `keep_waiting` when to stop, and hears of every failure, because waiting in silence looks
+//! like hanging. Callback schedules are not made here: they are a pure function of the domain.
 
 use super::client::{ClientError, ClientSettings, PlainContext, advised, code_of, make};
 use backoff::ExponentialBackoff;
@@ -101,7 +101,7 @@ pub fn wait_for_broker(
         if !keep_waiting() {
             return Err(WaitError::Stopped);
         }
-        // A topic that nobody has keeps the answer small: what matters is that a broker gave one.
+        // Asking about one topic keeps the answer small: what matters is that a broker gave one.
         let asked = client.client().fetch_metadata(settings.source_topics.first().map(String::as_str), QUESTION);
         let error = match asked {
             Ok(metadata) if !metadata.brokers().is_empty() => return Ok(()),
@@ -112,7 +112,7 @@ pub fn wait_for_broker(
         for _ in 0..EVENTS {
             let _ = client.poll(Duration::ZERO);
         }
-        // The client keeps quiet about the same trouble for a while: the latest that it told of still holds.
+        // The client does not repeat the same trouble for a while: the latest that it reported still holds.
         trouble = client.context().take_trouble().or(trouble);
         let cause = trouble.clone().unwrap_or(error);
         count += 1;

@@ -175,7 +175,7 @@ impl super::Metrics {
         self.attempts.egress_blocked.of(reason).inc();
     }
 
-    /// A connection to a forbidden address was found open in spite of the guard.
+    /// The guard found one of our connections open to an address that it forbids.
     pub fn egress_violation(&self) {
         self.attempts.egress_violations.inc();
     }

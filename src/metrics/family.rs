@@ -1,4 +1,4 @@
-//! Families: how a metric comes into the registry, all its label sets at zero from the first scrape on.
+//! Families: how a metric is registered, with all its label sets at zero from the first scrape on.
 
 use super::label::Label;
 use prometheus::core::Collector;

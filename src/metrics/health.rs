@@ -36,8 +36,8 @@ struct Loop {
     last: AtomicU64,
 }
 
-/// Held by a loop, which beats with it. Dropped when the loop ends in order, it is forgotten; dropped by a panic it stays, silent, and the
-/// process is soon not live.
+/// Held by a loop, which beats with it. When the loop ends in order and drops it, it is forgotten; when a panic drops it, it stays and is
+/// silent, so the process is soon not live.
 pub struct Heartbeat {
     health: Arc<Health>,
     own: Arc<Loop>,
@@ -87,7 +87,7 @@ impl Health {
         self.joined[class.index()].store(joined, Relaxed);
     }
 
-    /// Whether any broker answers. It is a reason for not having joined, not a check of its own: who has joined stays ready.
+    /// Whether any broker answers. This is a reason for not having joined, not a check of its own: a process that has joined stays ready.
     pub fn set_broker_reachable(&self, reachable: bool) {
         self.broker_reachable.store(reachable, Relaxed);
     }
@@ -199,7 +199,7 @@ fn because(problem: String, cause: &Mutex<Option<String>>) -> String {
     }
 }
 
-/// A list stays whole whoever panicked: each change is one assignment.
+/// The lock, also after a panic of its holder: each change is one assignment, so the list is whole.
 fn held<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }

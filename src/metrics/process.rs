@@ -70,7 +70,8 @@ impl Process {
 }
 
 impl super::Metrics {
-    /// A registry was loaded and is in force since `at`, with so many `entries` of each kind; `digest48` is the first 48 bits of its digest.
+    /// A registry was loaded and is in force since `at`; `entries`: how many of each kind it has; `digest48`: the first 48 bits of its
+    /// digest.
     pub fn registry_loaded(&self, at: UnixMillis, entries: &[(EntityKind, usize)], digest48: u64) {
         let p = &self.process;
         p.load_success.set(1);
@@ -86,7 +87,7 @@ impl super::Metrics {
         self.process.own_outage.set(i64::from(presumed));
     }
 
-    /// The first callback template to run out of signing keys does so then; `None`: none ever does.
+    /// When the first callback template runs out of signing keys; `None`: none ever does.
     pub fn set_signing_key_expiry(&self, at: Option<UnixMillis>) {
         self.process.key_expiry.set(seconds(at));
     }

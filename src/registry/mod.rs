@@ -66,7 +66,7 @@ pub fn load_text(path: &Path, text: &str, options: &LoadOptions) -> Result<Loade
 /// A file and those it refers to, as they were when they were read.
 type Files = BTreeMap<PathBuf, Seen>;
 
-/// As [`load_file`]; says how the files were, too, whatever comes of it.
+/// As [`load_file`]; also returns how the files were, whether the load succeeds or not.
 fn look(path: &Path, options: &LoadOptions) -> (Result<LoadedRegistry, Vec<Problem>>, Files) {
     let (document, seen) = Document::read(path);
     let mut files = Files::from([(path.to_path_buf(), seen)]);
@@ -108,7 +108,7 @@ fn report(reading: &Reading<'_>, problems: &[registry::Problem]) {
 fn follows(known: &BTreeSet<String>, problem: &registry::Problem) -> bool {
     let row = |index: usize| format!("{}[{index}]", problem.kind.list());
     if let Some(other) = problem.other {
-        // Two rows clash whatever else is wrong with them, but for the values by which they do.
+        // Two rows clash whatever else is wrong with them, unless the wrong values are those by which they clash.
         let by: &[&str] = match problem.kind {
             EntityKind::Binding => &["domain", "path", "from", "until"],
             EntityKind::Mix => &["domain", "path", "stream"],

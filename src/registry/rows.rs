@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 
 /// The version of the file format; a file may name it.
 const VERSION: i64 = 1;
-/// Shorter keys can be searched for offline by anyone who sees one callback.
+/// Keys below this many bytes are warned about: anyone who sees one callback can search for them offline.
 const SHORT_KEY: usize = 20;
-/// The vendor's default for one file.
+/// How long one recorded file gets by default: the vendor's value.
 const INTERVAL: Duration = Duration::from_secs(1800);
 
 /// Reads all rows.

@@ -1,13 +1,13 @@
 //! The snapshot in force, and how it is replaced.
 //!
-//! A look costs one `stat` call per file; a file is read when its stamp differs or is too young to tell, and only another content counts as
-//! a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
-//! registry at any row's end, with bindings missing, and events would be skipped by it for good. One that stays cut off (a full disk, a
-//! copy that broke) is a valid registry too: what would take too many domains away, or their bindings, or the keys of a template, waits for
-//! a person.
+//! A look costs one `stat` call per file. A file is read when its stamp differs or is too young to tell, and only different content counts
+//! as a change. An automatic change is judged when two looks in a row read the same: a file that is being written in place may be a valid
+//! registry at any row's end, with bindings missing, and events would be skipped by it for good. A file that stays cut off (a full disk, a
+//! copy that broke) can be a valid registry too: a load that would take away too many domains, or their bindings, or the keys of a
+//! template, waits for a person.
 //!
-//! A replaced snapshot is kept until nobody else holds it: the last holder frees it, which takes long for a big one, and is to be this
-//! side, never the engine.
+//! A replaced snapshot is kept here until nobody else holds it: the last holder frees it, which takes long for a big one and must not fall
+//! to the engine.
 
 use super::{Files, LoadOptions, LoadedRegistry, Problem, look};
 use crate::domain::registry::{Losses, Registry};
@@ -37,11 +37,11 @@ pub enum ReloadOutcome {
         /// What is legal but doubtful about it.
         warnings: Vec<String>,
     },
-    /// Nothing changed, or what changed may be changing still: the next look tells.
+    /// Nothing changed, or a file may still be changing: the next look tells.
     Unchanged,
     /// The files are wrong; the last good snapshot stays.
     Refused(Vec<Problem>),
-    /// The files are right but would take too much away; the last good snapshot stays until SIGHUP.
+    /// The files are valid but would take too much away; the last good snapshot stays until SIGHUP.
     Shrunk(Losses),
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Place {
     Variable(Arc<Variable>),
 }
 
-/// An environment variable that overrides a value; its text is kept for keys that want it as it is.
+/// An environment variable that overrides a value; its text is kept for keys that take it as it is.
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) text: String,
@@ -34,7 +34,7 @@ pub(super) struct Variable {
 #[derive(Clone)]
 pub(super) enum Value {
     Text(String),
-    /// With TOML's own limits; `None` when it is beyond them.
+    /// An integer within TOML's own limits; `None` when it is beyond them.
     Integer(Option<i64>),
     Float(f64),
     Boolean(bool),
@@ -63,7 +63,7 @@ pub struct Document {
     pub(super) name: String,
     pub(super) folder: PathBuf,
     pub(super) root: Node,
-    /// Rights on the file that are too many, told as a warning.
+    /// Rights on the file that everyone has and should not, for a warning.
     pub(super) too_open: Option<&'static str>,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Document {
 }
 
 impl Document {
-    /// Reads and parses the file at `path`; says how the file was, too, whatever comes of it.
+    /// Reads and parses the file at `path`; also returns how the file was, whether that succeeds or not.
     ///
     /// # Errors
     /// The one problem that keeps it from being read: no such file, not UTF-8, not TOML.
@@ -114,9 +114,9 @@ impl Document {
         Ok(Self { name, folder, root: Node { place: Place::Line(1), value: root }, too_open: None })
     }
 
-    /// Lays the variables of `environment` that start with `prefix` and have `__` between their levels over the tree: `<prefix>KAFKA__GROUP` is
-    /// `kafka.group`. A value is read as TOML where that is possible, else it is a string. Levels are in lower case; below `dotted`
-    /// (a path such as `kafka.properties`), whose keys have dots, the rest is one level with `_` for the dot.
+    /// Lays the variables of `environment` that start with `prefix` and have `__` between their levels over the tree:
+    /// `<prefix>KAFKA__GROUP` is `kafka.group`. A value is read as TOML where that is possible, else it is a string. Levels are in lower
+    /// case; below `dotted` (a path such as `kafka.properties`), whose keys have dots, the rest is one level with `_` for the dot.
     ///
     /// Variables with a single level are left alone: an orchestrator sets such ones (`CALLBACKD_PORT` for a service of that name).
     ///
@@ -235,7 +235,7 @@ pub(super) fn entries(table: DeTable<'_>, place: &dyn Fn(usize) -> Place) -> Vec
     table.into_iter().map(entry).collect()
 }
 
-/// Our tree of the parser's, which goes as this grows.
+/// Converts the parser's tree to ours, freeing it on the way.
 fn convert(value: DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.into_owned()),

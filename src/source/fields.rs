@@ -19,7 +19,7 @@ pub struct Fields<'a> {
     entries: &'a [(String, Node)],
     path: String,
     asked: RefCell<Vec<&'static str>>,
-    /// It stands for a value that is no table, which was told already: nothing is missing from it.
+    /// It stands for a value that is no table, which was reported already: nothing counts as missing from it.
     stand_in: bool,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
         self.referenced(true)
     }
 
-    /// As [`reference`](Self::reference); of what is no secret, everyone may read the file.
+    /// As [`reference`](Self::reference); unless it is `secret`, everyone may read the file.
     pub(super) fn referenced(&self, secret: bool) -> Option<Zeroizing<Vec<u8>>> {
         let (file, variable, value) = (self.get("file"), self.get("env"), self.get("value"));
         match (file, variable, value) {

@@ -1,4 +1,4 @@
-//! Files as they were when they were read, so that a later change can be told.
+//! Files as they were when they were read, so that a later change is noticed.
 
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, Metadata};
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// File systems stamp changes with a coarse clock: a file changed this recently may change again under the same stamp.
 const COARSE: Duration = Duration::from_secs(2);
 
-/// What tells two states of a file apart without reading it.
+/// Tells two states of a file apart without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stamp {
     /// Not there, out of reach, or too young to be relied on.
@@ -57,7 +57,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Whether the file at `path` may have another content by now: cheap, and rather yes than no.
+    /// Whether the file at `path` may have other content by now: cheap; in doubt, true.
     #[must_use]
     pub fn may_have_changed(&self, path: &Path) -> bool {
         match (Stamp::of(std::fs::metadata(path)), self.stamp) {
@@ -76,7 +76,8 @@ impl Seen {
 /// A file's bytes and the metadata of the very file that they were read from.
 pub(super) type Content = (Zeroizing<Vec<u8>>, Metadata);
 
-/// Reads the file at `path`, and says how it was then. A file of more than `limit` bytes is an error, of which nothing or little is read.
+/// Reads the file at `path`, and returns how it was then. A file of more than `limit` bytes is an error, and at most one byte more than
+/// that is read.
 pub(super) fn read(path: &Path, limit: u64) -> (io::Result<Content>, Seen) {
     let read = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
@@ -169,7 +170,7 @@ pub(super) fn too_open(_metadata: &Metadata, _forbidden: Open) -> Option<&'stati
     None
 }
 
-/// What not everyone on the machine is to do with a file.
+/// What everyone on the machine must not be able to do with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
     /// Change it: whoever can, decides where callbacks go.

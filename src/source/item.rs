@@ -101,7 +101,7 @@ impl<'a> Item<'a> {
         fits
     }
 
-    /// The one integer that is right; `what` it is, for those who wrote another.
+    /// Checks that the integer is `right`, the only one allowed; `what` it is, for the problem.
     pub fn only(&self, right: i64, what: &str) {
         match self.node.value {
             Value::Integer(Some(number)) if number == right => {}
@@ -138,7 +138,7 @@ impl<'a> Item<'a> {
         self.read_duration("\"5s\", \"10m\" or \"1h\"")
     }
 
-    /// A duration, where `word` would have been right too; it is told to those who wrote neither.
+    /// A duration, where `word` is allowed too and is named in the problem.
     #[must_use]
     pub fn duration_or(&self, word: &str) -> Option<Duration> {
         self.read_duration(&format!("\"10m\", \"1h\" or \"30d\", or {word}"))
@@ -254,7 +254,7 @@ impl<'a> Item<'a> {
         self.referenced(true)
     }
 
-    /// As [`secret`](Self::secret), of what everyone may read.
+    /// As [`secret`](Self::secret), for a value that everyone may read.
     #[must_use]
     pub fn public(&self) -> Option<Vec<u8>> {
         self.referenced(false).map(|bytes| bytes.to_vec())
@@ -274,7 +274,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The path of a file, relative to the folder of the document's file. A variable's is relative to the same.
+    /// The path of a file, relative to the folder of the document's file, also when a variable gives it.
     #[must_use]
     pub fn path_of_file(&self) -> Option<PathBuf> {
         let text = self.text()?;

@@ -61,7 +61,7 @@ impl<'d> Reading<'d> {
         }
     }
 
-    /// Every file that a reference named, as it was when it was read, or could not be.
+    /// Every file that a reference named, as it was when it was read, or could not be read.
     #[must_use]
     pub fn files(&self) -> BTreeMap<PathBuf, Seen> {
         self.files.borrow().clone()

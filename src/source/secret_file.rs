@@ -4,7 +4,7 @@ use super::file::{self, Seen};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// A secret's file holds at most this many bytes; whatever is longer is some other file.
+/// The most bytes of a secret's file; whatever is longer is some other file.
 const SECRET_BYTES: u64 = 64 * 1024;
 
 /// A secret as its file holds it.
@@ -15,7 +15,7 @@ pub(super) struct Found {
     pub(super) too_open: Option<&'static str>,
 }
 
-/// Reads the secret in the file at `path`; or why not, to be said after the path. Says how the file was, too.
+/// Reads the secret in the file at `path`; the error is a text to be put after the path. Also returns how the file was.
 pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
     let (read, seen) = file::read(path, SECRET_BYTES);
     let found = match read {
@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
     (found, seen)
 }
 
-/// Reads the secret in the file at `path`, which must not be empty; or why not, to be said after the path.
+/// Reads the secret in the file at `path`, which must not be empty; the error is a text to be put after the path.
 ///
 /// # Errors
 /// When it cannot be read, is empty, or is too long to be a secret.

@@ -14,7 +14,7 @@ fn start(lane: &mut Lane<u32>, at: u64) {
     lane.started(Class::Fresh, ms(20_000), ms(at));
 }
 
-/// So many at once start at `at`, and are accepted after ten milliseconds.
+/// `count` attempts start at once at `at`, and are accepted after ten milliseconds.
 fn burst(lane: &mut Lane<u32>, count: usize, at: u64) {
     (0..count).for_each(|_| start(lane, at));
     (0..count).for_each(|n| assert!(!end(lane, n as u64, Reply::Accepted, at, at + 10)));
@@ -186,7 +186,8 @@ fn silence_of_a_grown_window_opens_the_circuit_long_before_the_time_outs() {
     assert_eq!(lane.admits(false, &CIRCUIT, ms(9000)), Admission::Closed(ms(38_000)), "the probe's twenty seconds, and the next pause");
 }
 
-/// Its circuit has been opened by five that failed with `reply` after `took`, in millisecond 10,000; a probe went out when it reopened.
+/// A lane whose circuit was opened in millisecond 10,000 by five attempts that failed with `reply` after `took`, and whose probe went out
+/// when it reopened.
 fn probing(reply: Reply, took: u64) -> Lane<u32> {
     let mut lane = lane(32, None);
     (0..5).for_each(|_| start(&mut lane, 10_000 - took));

@@ -1,5 +1,5 @@
-//! An outage of our own ends whatever else happens meanwhile, in virtual time: a rebalance, a change of the registry, hosts that are dark for
-//! good.
+//! An outage of our own ends whatever else happens meanwhile, in virtual time: a rebalance, a change of the registry, hosts that are dark
+//! for good.
 
 use super::super::handover::{Phase, Returned, ToEngine};
 use super::sick_endpoints::numbered;
@@ -49,7 +49,7 @@ fn an_outage_in_which_every_partition_is_taken_from_us_ends_when_the_network_is_
         secs(320),
         move |_, _| if (secs(50)..secs(200)).contains(&clock.timeline_now()) { DARK } else { OK },
         |world| {
-            // Taken in the middle of it, and again: between breaths, too.
+            // Taken between two breaths: in the middle of the outage, and again.
             let taken = [100_u64, 104].iter().any(|at| world.clock.timeline_now().as_millis() / 50 == u128::from(at * 20));
             if taken && assignment.borrow().phase() == Phase::Active {
                 assignment.borrow().advance(Phase::Fenced);

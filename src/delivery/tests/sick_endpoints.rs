@@ -1,5 +1,5 @@
 //! Endpoints that hang or are dead, beside others and with a backlog, in virtual time: nobody else waits for them, and their own records
-//! move no more often than needed. Requeued records come back from their tier as the broker would give them back.
+//! move no more often than needed. Requeued records come back from their tier as they would from a broker.
 
 use super::super::handover::Returned;
 use super::simulated::{EPOCH, World, event, header, record, registry, secs};
@@ -61,7 +61,7 @@ impl Wheel {
     }
 }
 
-/// The slowest of the 99 % that were fastest, in milliseconds.
+/// The 99th percentile, in milliseconds.
 fn p99(mut waits: Vec<Duration>) -> u128 {
     assert!(waits.len() > 100, "{} are too few", waits.len());
     waits.sort();
@@ -72,14 +72,14 @@ fn p99(mut waits: Vec<Duration>) -> u128 {
 #[derive(Clone, Copy)]
 struct Load {
     domains: usize,
-    /// So many of them, the last ones, never answer from second 10 on.
+    /// This many of the domains, the last ones, never answer from second 10 on.
     sick: usize,
-    /// So many of a hundred events go to the first domain, the others to all alike.
+    /// How many of a hundred events go to the first domain; the others are spread evenly.
     share_of_first: usize,
     max_in_flight: usize,
-    /// So many events come at once in second 3.
+    /// How many events come at once in second 3.
     burst: usize,
-    /// Of requests in the thirty seconds from this one on the time from intake to request is measured, at those that are well.
+    /// The first of the thirty seconds in which the time from intake to request is measured, at domains that are well.
     from: u64,
 }
 
@@ -170,13 +170,14 @@ fn more_domains_that_hang_than_there_are_slots_leave_most_slots_to_the_others() 
     Load { domains: 700, sick: 350, max_in_flight: 256, from: 60, ..Load::EVEN }.assert_isolated();
 }
 
-/// A burst has taught them to take many attempts at once, and they answered until they all fall silent.
+/// After a burst their windows allow many attempts at once; they answer until they all fall silent.
 #[test]
 fn domains_that_fall_silent_together_do_not_take_all_slots_before_that_is_known() {
     Load { sick: 30, burst: 2400, max_in_flight: 256, ..Load::EVEN }.assert_isolated();
 }
 
-/// Sixty endpoints fall silent in second 10. What waits for them is given up in second 30, when it is known that the first attempts were in vain.
+/// Sixty endpoints fall silent in second 10. What waits for them is given up in second 30, when it is known that the first attempts were in
+/// vain.
 #[test]
 fn what_is_given_up_at_once_leaves_in_pieces_and_comes_back_spread() {
     let names: Vec<String> = (0..60).map(|n| format!("d{n}")).collect();
@@ -217,8 +218,8 @@ fn what_is_given_up_at_once_leaves_in_pieces_and_comes_back_spread() {
     assert!(leave <= all / 6 && return_ <= all / 6, "of {all}, {leave} leave within 50 ms, {return_} come back");
 }
 
-/// A backlog of 50,000 for one endpoint that is dead for 300 s (`dead` says how) and then answers in 50 ms: how often its records were parked
-/// at most, how often the circuit can have reopened, and how long after its recovery the last one was delivered.
+/// A backlog of 50,000 for one endpoint that is dead for 300 s (`dead` says how) and then answers in 50 ms. Returns how often a record was
+/// parked at most, how often the circuit can have reopened, and how long after the recovery the last record was delivered.
 fn dead_backlog(dead: (Duration, Failure)) -> (usize, usize, Duration) {
     const BACKLOG: i64 = 50_000;
     let mut world = world(&["dead", "other"]);
@@ -257,8 +258,8 @@ fn a_dead_endpoints_backlog_of_fifty_thousand_is_parked_at_most_once_for_each_re
     }
 }
 
-/// A backlog of 2,000 for an endpoint whose proxy says 504 after ten seconds for 100 s, and that then answers in 50 ms: how long after its
-/// recovery the last one was delivered.
+/// A backlog of 2,000 for an endpoint whose proxy says 504 after ten seconds, for 100 s, and that then answers in 50 ms. Returns how long
+/// after the recovery the last record was delivered.
 fn drained_after_slow_failures() -> Duration {
     const BACKLOG: i64 = 2000;
     let mut world = world(&["slow", "other"]);

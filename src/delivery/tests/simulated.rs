@@ -57,7 +57,7 @@ pub(super) fn registry(names: &[&str], path: &str) -> Registry {
     build(names, path, &[])
 }
 
-/// The same, with the domains spread over so many accounts.
+/// The same, with the domains spread over this many accounts.
 pub(super) fn registry_of_accounts(names: &[String], accounts: usize) -> Registry {
     let accounts: Vec<String> = (0..accounts).map(|n| format!("account-{n}")).collect();
     build(&names.iter().map(String::as_str).collect::<Vec<_>>(), "cb", &accounts)
@@ -118,7 +118,7 @@ pub(super) fn event(domain: &str) -> String {
 #[derive(Default)]
 struct Timeline {
     now: Cell<Duration>,
-    /// Whom to wake, by time and a number that tells those of one instant apart.
+    /// Who is to be woken, by time and a number that tells those of one instant apart.
     sleepers: RefCell<BTreeMap<(Duration, usize), Waker>>,
     slept: Cell<usize>,
 }
@@ -127,9 +127,9 @@ struct Timeline {
 #[derive(Clone, Default)]
 pub(super) struct VirtualClock {
     timeline: Rc<Timeline>,
-    /// What our wall clock is ahead of the broker's, in milliseconds.
+    /// How far our wall clock is ahead of the broker's, in milliseconds.
     pub(super) ahead: Rc<Cell<i64>>,
-    /// Chance; where there is none, always the middle.
+    /// The source of random draws; `None`: always 0.5.
     pub(super) chance: Rc<RefCell<Option<fastrand::Rng>>>,
 }
 
@@ -273,12 +273,12 @@ impl World {
         self.tell(ToEngine::Batch(records.into_iter().map(|record| Intake { ticket: ticket(&record), record }).collect()));
     }
 
-    /// Whether intake of `class` is told to rest.
+    /// Whether intake of `class` has been told to rest.
     pub(super) fn rests(&self, class: Class) -> bool {
         self.rested.iter().rev().find(|(_, of, _)| *of == class.index()).is_some_and(|(_, _, rest)| *rest)
     }
 
-    /// When fresh intake was told to rest first, and when to go on last. It was told in turns.
+    /// When fresh intake was first told to rest, and when it was last told to go on. Checks that it was told so alternately.
     pub(super) fn rested(&self) -> (Duration, Duration) {
         let times: Vec<_> = self.rested.iter().filter(|(_, class, _)| *class == Class::Fresh.index()).collect();
         assert!(times.iter().enumerate().all(|(n, (_, _, rest))| *rest == n.is_multiple_of(2)), "{times:?}");

@@ -1,5 +1,5 @@
-//! The fields that are read, and the judgement on what was found in them: once the whole value has been seen, because the type
-//! that picks the fields may stand last.
+//! The fields that are read, and the judgement on their values: made once the whole event has been scanned, because the type that picks
+//! the fields may stand last.
 
 use super::super::id::DomainName;
 use super::super::time::UnixMillis;
@@ -111,7 +111,7 @@ pub(super) enum FieldFault {
     WrongType(Field),
     /// Given more than once, be it twice the same.
     Repeated(Field),
-    /// A text that no domain name is written like.
+    /// A text that cannot be a domain name.
     NotADomain(Field),
     /// An `event_type` without a callback here.
     Unsupported,
@@ -173,7 +173,7 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// The push domain of a value whose kind is not known: by either spelling, if they do not disagree.
+    /// The push domain of a value whose kind is not known: by either spelling; `None` when the two disagree.
     pub(super) fn domain_of_any_kind(&self) -> Option<DomainName> {
         match (self.domain_in(Field::App), self.domain_in(Field::Domain)) {
             (Ok(app), Ok(domain)) => Some(app).filter(|app| *app == domain),
@@ -206,7 +206,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// The stream; what is no text is as good as absent, since nothing needs it.
+    /// The stream; a value of another type is as good as absent, since nothing needs it.
     pub(super) fn stream(&self) -> Result<Option<String>, FieldFault> {
         Ok(match self.once(Field::StreamId)? {
             Some(Token::Text(text)) if !text.raw.is_empty() => text.resolve().map(std::borrow::Cow::into_owned),

@@ -1,4 +1,4 @@
-//! What a JSON number as written amounts to: whole, and as an instant.
+//! The value of a JSON number as written: as a whole number, and as an instant.
 
 use super::super::time::UnixMillis;
 

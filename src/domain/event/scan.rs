@@ -1,7 +1,7 @@
 //! The scanner: one pass over a value that checks it as JSON (RFC 8259) and reports the members of its top-level object.
 //!
-//! Our own, because a callback is the event's bytes with two members cut out: a tree would cost more than all the rest of a
-//! record's way here, and would forget where the members stand, how they were written and which came twice.
+//! It is our own because a callback is the event's bytes with two members cut out: a parsed tree would cost more than the rest of a
+//! record's way here, and would lose where members stand, how they were written and which came twice.
 //!
 //! Invariants: iterative, so no nesting can exhaust the stack; nothing is allocated while scanning; every slice handed out lies
 //! between the quotes of a string already checked as UTF-8. Not here: what a member means (`super::fields`).
@@ -16,7 +16,7 @@ pub(super) const MAX_DEPTH: u32 = 128;
 pub(super) enum Fault {
     /// The grammar is violated here.
     NotJson(usize),
-    /// JSON may begin so, but not an object.
+    /// It may be JSON, but is no object.
     NotAnObject,
     /// A string is not UTF-8 here.
     NotUtf8(usize),
@@ -212,8 +212,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Skips a nested object or array. What is open is one bit a level: 1 an object, 0 an array, the innermost lowest;
-    /// the top-level object needs none, so 128 bits are one more than [`MAX_DEPTH`] asks for.
+    /// Skips a nested object or array. What is open is kept as one bit a level: 1 for an object, 0 for an array, the innermost lowest. The
+    /// top-level object needs none, so 128 bits are one more than [`MAX_DEPTH`] asks for.
     fn container(&mut self) -> Result<(), Fault> {
         let mut open: u128 = 0;
         let mut depth = 1;
@@ -346,8 +346,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Eight bytes of a string at once: the high bit of the *lowest* byte that is a quote, a backslash, a control character or beyond
-/// ASCII is right (borrows make bits above it unreliable); 0 when there is none, and then `trailing_zeros` / 8 is 8.
+/// Looks at eight bytes of a string at once for a quote, a backslash, a control character or a byte beyond ASCII: the lowest set bit is the
+/// high bit of the first such byte (borrows make the bits above it unreliable). 0 when there is none; then `trailing_zeros` / 8 is 8.
 #[inline]
 const fn stops(bytes: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;

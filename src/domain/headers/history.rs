@@ -80,7 +80,7 @@ impl History {
         Duration::from_secs(self.entries().fold(0, |sum, (_, seconds)| sum.saturating_add(seconds)))
     }
 
-    /// One more, `seconds` after the one before.
+    /// Adds an outcome, `seconds` after the one before.
     pub(super) fn push(&mut self, outcome: OutcomeMark, seconds: u64) {
         let comma = if self.0.is_empty() { "" } else { "," };
         self.0 = format!("{}{comma}{outcome}+{seconds}", self.0);

@@ -28,7 +28,7 @@ pub const MAX_BYTES: usize = 1536;
 
 /// Names and values of headers that pass through, together; above it they are dropped and counted.
 pub const MAX_FOREIGN_BYTES: usize = 8 * 1024;
-/// So many headers of others pass: empty ones have no bytes.
+/// The most headers of others that pass through: empty ones have no bytes, so they need a limit of their own.
 const MAX_FOREIGN: usize = 256;
 
 /// The detail of a dead letter, ASCII.
@@ -135,7 +135,7 @@ impl Chain {
         }
     }
 
-    /// With what a replay keeps.
+    /// Fills in what a replay keeps: domain, source time, origin, replays.
     fn identified(self, record: &Record) -> Self {
         Self {
             domain: text(record, name::DOMAIN).and_then(DomainName::parse),
@@ -146,7 +146,7 @@ impl Chain {
         }
     }
 
-    /// With what was tried so far, and since when.
+    /// Fills in what was tried so far, and since when.
     fn progressed(self, record: &Record) -> Self {
         let latest = record.timestamp.plus(CLOCK_SLACK);
         let instant = |name| number(record, name).map(UnixMillis).filter(|t| *t <= latest);
@@ -203,7 +203,7 @@ impl Chain {
         (headers, dropped)
     }
 
-    /// What every record of the chain carries, replayed or not.
+    /// The headers that every record of the chain carries, replayed or not.
     fn identity(&self) -> Vec<Header> {
         let mut headers = Vec::with_capacity(16);
         headers.push(header(name::ID, self.id.as_str().to_owned()));
@@ -214,7 +214,7 @@ impl Chain {
         headers
     }
 
-    /// What was tried so far, and since when; `now` when this is the chain's first append.
+    /// Adds the headers for what was tried so far, and since when; `now` when this is the chain's first append.
     fn progress(&self, now: UnixMillis, headers: &mut Vec<Header>) {
         headers.push(header(name::ATTEMPTS, self.attempts.min(MAX_ATTEMPTS).to_string()));
         headers.push(header(name::SINCE_MS, self.since.unwrap_or(now).to_string()));

@@ -25,12 +25,12 @@ const VERSION: &str = "1:";
 /// Bytes before the runs, at most: checksum 4; base, two deltas, two timestamps 10 each; two lengths 5 each; pairs 3; parameters 2.
 const HEAD: u64 = 4 + 5 * 10 + 2 * 5 + 3 + 2;
 
-/// Bits of runs that fit into `characters` of metadata whatever stands before them: base64url has 3 bytes for 4 characters.
+/// How many bits of runs fit into `characters` of metadata beside the longest head: base64url has 3 bytes for 4 characters.
 pub(super) const fn room(characters: u64) -> u64 {
     ((characters - VERSION.len() as u64) * 3 / 4 - HEAD) * 8
 }
 
-/// A finished record that is recognised when it is read again.
+/// A finished record, with what recognises it when it is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) offset: i64,
@@ -154,7 +154,7 @@ impl Map {
     }
 }
 
-/// `at + v + more`, where it is an offset that can have a next one.
+/// `at + v + more`, if that is an offset that can have a next one.
 fn step(at: i64, v: u64, more: u64) -> Option<i64> {
     at.checked_add_unsigned(v.checked_add(more)?).filter(|&end| end < i64::MAX)
 }

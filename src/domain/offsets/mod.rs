@@ -33,7 +33,7 @@ pub const MAX_METADATA: usize = 3_000;
 /// The most records that may still reach a [`Tracker`] after [`Tracker::must_rest`] turned true: what was polled and not handed over.
 pub const MAX_BATCH: usize = 256;
 
-/// What a record is recognised by when it is read again: equal for the same record, different after a topic was made anew.
+/// What recognises a record when it is read again: equal for the same record, different after a topic was made anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// The record's timestamp, as the broker gives it.

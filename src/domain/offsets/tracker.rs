@@ -35,7 +35,7 @@ struct Entry {
     finished: bool,
 }
 
-/// The part of a resumed map that was not read again yet.
+/// The part of a resumed map whose records were not read again yet.
 #[derive(Clone, Debug)]
 struct Ahead {
     map: Map,
@@ -43,7 +43,7 @@ struct Ahead {
     vouched: bool,
     /// Index of the first range in the map that ends above what was received.
     cursor: usize,
-    /// How many offsets of the map were unfinished when it was resumed: a bound of those that still are.
+    /// How many offsets of the map were unfinished when it was resumed: an upper bound of those that still are.
     unfinished: u64,
 }
 
@@ -60,7 +60,7 @@ pub struct Tracker {
     /// The highest finished record.
     top: Option<Mark>,
     ahead: Option<Ahead>,
-    /// A map that `seen` had to discard; told by the next `received`.
+    /// Why `seen` had to discard a map; the next `received` returns it.
     untold: Option<MapError>,
     /// Finished offsets of a discarded map that were still to be read.
     discarded: u64,
@@ -88,7 +88,8 @@ impl Tracker {
         }
     }
 
-    /// A partition resumed from a commit. A map that cannot be used is discarded and told (log it loudly); empty metadata is no map.
+    /// A partition resumed from a commit. A map that cannot be used is discarded, and the reason returned (log it loudly); empty metadata
+    /// is no map.
     #[must_use]
     pub fn resume(committed: i64, metadata: &str) -> (Self, Option<MapError>) {
         let mut tracker = Self::start(committed);
@@ -106,7 +107,7 @@ impl Tracker {
         }
     }
 
-    /// Discards a resumed map that knows records beyond `log_end` (the offset the next record will get), and tells it.
+    /// Discards a resumed map that knows records beyond `log_end` (the offset the next record will get), and returns that as the reason.
     pub fn check_end(&mut self, log_end: i64) -> Option<MapError> {
         let last = self.ahead.as_ref()?.map.last.offset;
         (last >= log_end).then(|| {
@@ -115,7 +116,7 @@ impl Tracker {
         })
     }
 
-    /// How many offsets from the commit to `offset` a resumed map, still unread, does not name finished.
+    /// How many offsets from the commit to `offset` a resumed map does not name finished. For a tracker that has received nothing yet.
     #[must_use]
     pub fn unfinished_before(&self, offset: i64) -> u64 {
         let finished = self.ahead.iter().flat_map(|ahead| &ahead.map.finished);
@@ -123,14 +124,14 @@ impl Tracker {
         self.position.abs_diff(offset).saturating_sub(before)
     }
 
-    /// How many offsets that come again were named finished by maps discarded since the last call. A map that could not be read says
-    /// nothing, and counts nothing.
+    /// How many offsets that will be read again were named finished by maps discarded since the last call. A map that could not be read
+    /// counts nothing.
     pub const fn take_discarded(&mut self) -> u64 {
         std::mem::replace(&mut self.discarded, 0)
     }
 
     /// A record was read. Records come in ascending order; offsets left out between two of them are finished (design §10).
-    /// The error tells, once, that the rest of the resumed map was discarded.
+    /// The error says, once, why the rest of the resumed map was discarded.
     pub fn received(&mut self, offset: i64, print: Fingerprint) -> (Received, Option<MapError>) {
         let untold = self.untold.take();
         if offset < self.next {
@@ -156,7 +157,7 @@ impl Tracker {
         (if finished { Received::AlreadyFinished } else { Received::New }, untold.or(error))
     }
 
-    /// Whether the resumed map says that this record is finished, and it is the record that the map means.
+    /// Whether the resumed map says that this record is finished; the error: it is not the record that the map means.
     fn ask_map(&mut self, record: Mark) -> (bool, Option<MapError>) {
         let Some(ahead) = &mut self.ahead else { return (false, None) };
         let Ahead { map, vouched, cursor, .. } = ahead;
@@ -175,7 +176,7 @@ impl Tracker {
         (finished, None)
     }
 
-    /// The record's settlement is durable. Again, or for an offset that was never received, it changes nothing.
+    /// The record's settlement is durable. A second call for it, or one for an offset that was never received, changes nothing.
     pub fn finished(&mut self, offset: i64) {
         let Some(at) = self.find(offset) else { return };
         let entry = &mut self.window[at];
@@ -290,8 +291,8 @@ impl Tracker {
         self.accepted.as_ref().map_or(base, |accepted| accepted.offset.max(base))
     }
 
-    /// The map for a commit at `base`, of the finished records below `limit`; what is ahead of the window belongs to it only without a
-    /// limit.
+    /// The map for a commit at `base`, of the finished records below `limit`; the unread rest of a resumed map is in it only without a
+    /// limit (`i64::MAX`).
     fn map(&self, base: i64, limit: i64) -> Option<Map> {
         let entries = || self.window.iter().filter(move |entry| entry.offset >= base);
         let ahead = self.ahead.as_ref().filter(|_| limit == i64::MAX);
@@ -331,7 +332,7 @@ impl Tracker {
         Some(Map { base, first, last, finished })
     }
 
-    /// Where a received record stands in the window.
+    /// The index of a received record in the window.
     fn find(&self, offset: i64) -> Option<usize> {
         let front = self.window.front()?.offset;
         // Offsets ascend, so an entry stands no further back than its distance; without gaps, exactly there.
@@ -342,7 +343,7 @@ impl Tracker {
         self.window.binary_search_by_key(&offset, |entry| entry.offset).ok()
     }
 
-    /// Forgets the rest of the resumed map. What it named finished comes again from `from` on.
+    /// Forgets the rest of the resumed map: what it named finished from `from` on is handled again.
     fn discard(&mut self, from: i64) {
         if let Some(ahead) = self.ahead.take() {
             let unread = ahead.map.finished.iter().map(|range| range.start.max(from)..range.end);
@@ -352,7 +353,7 @@ impl Tracker {
         self.tidy();
     }
 
-    /// Drops entries that say nothing any more.
+    /// Drops entries of the window that are not needed any more.
     fn tidy(&mut self) {
         let anchored = self.ahead.as_ref().is_some_and(|ahead| ahead.vouched);
         while self.window.front().is_some_and(|front| front.finished)
@@ -401,7 +402,7 @@ mod tests {
         offsets.into_iter().for_each(|offset| tracker.finished(offset));
     }
 
-    /// Commits and comes back from that commit.
+    /// A tracker that resumes from this one's commit point.
     fn crash(tracker: &Tracker) -> Tracker {
         let point = tracker.commit_point();
         let (tracker, error) = Tracker::resume(point.offset, &point.metadata);
@@ -641,7 +642,7 @@ mod tests {
         assert_eq!(read(&mut again, 0..end).len() as i64, (end + 1) / 2);
     }
 
-    /// Whatever pattern finishes, whole maps stay within the bound, a batch after the rest began included.
+    /// Whichever pattern finishes, whole maps stay within the bound, also with one batch taken in after the rest began.
     #[test]
     fn metadata_stays_within_its_bound_for_adversarial_patterns() {
         // One record in `keep` does not finish at once; then those of the kept finish that the pattern names.

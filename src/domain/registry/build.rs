@@ -74,7 +74,7 @@ fn no_domain(name: &str) -> String {
     format!("there is no domain {name:?}: add it to domains, or mend the name")
 }
 
-/// A row of the past counts too: what it names cannot be deleted (design §8).
+/// The problem of a row that names a missing template. Past rows count, too: a template that one names cannot be deleted (design §8).
 fn no_template(kind: &str, name: &str) -> String {
     format!(
         "there is no {kind} template {name:?}: mend the name, or add it; a template stays as long as a row names it, one that ended too"

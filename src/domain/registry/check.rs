@@ -29,7 +29,7 @@ const HEADERS: usize = 32;
 const HEADER_BYTES: usize = 4096;
 const HEADER_NAME_BYTES: usize = 256;
 
-/// The vendor's keys have up to 32 characters; whatever is longer than this is some other file.
+/// The longest key, in bytes. The vendor's have up to 32 characters; whatever is longer than this is some other file.
 const KEY_BYTES: usize = 1024;
 const KEYS: usize = 32;
 

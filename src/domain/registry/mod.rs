@@ -177,8 +177,8 @@ impl Registry {
         self.endpoints
     }
 
-    /// When, after `now`, the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`; `None`:
-    /// none ever does. One that has run out already is another matter: its callbacks wait, and that is told.
+    /// When, after `now`, the first callback template runs out of signing keys, for `callbackd_signing_key_expiry_timestamp_seconds`;
+    /// `None`: none ever does. Templates that have run out already are left out: their callbacks wait, which is reported elsewhere.
     #[must_use]
     pub fn keys_run_out(&self, now: UnixMillis) -> Option<UnixMillis> {
         self.callback_templates.values().filter_map(|template| template.keys.runs_out(now)).min()

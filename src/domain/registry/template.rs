@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of a callback URL, normalised: most servers take no longer ones.
+/// The longest callback URL, normalised, in bytes: most servers take no longer ones.
 const MAX_URL: usize = 8 * 1024;
 
 /// A callback URL, checked.
@@ -25,7 +25,7 @@ pub struct CallbackUrl {
 }
 
 impl CallbackUrl {
-    /// Why nothing could be sent to it, though it is a URL and its address may be dialled; `None`: something can.
+    /// Why no request can be sent to it, though it is a URL and its address may be dialled; `None`: one can.
     pub(super) fn unsendable(&self) -> Option<String> {
         let length = self.url.as_str().len();
         if length > MAX_URL {
@@ -36,7 +36,7 @@ impl CallbackUrl {
         nameless.then(|| "the host is no name that a certificate could be for: mend it, or write http".to_owned())
     }
 
-    /// From a parsed URL that was judged already; its fragment, which is never sent, is dropped.
+    /// Takes over a parsed URL that was judged already; its fragment, which is never sent, is dropped.
     #[must_use]
     pub fn new(mut url: url::Url) -> Self {
         url.set_fragment(None);
@@ -120,7 +120,7 @@ impl CallbackTemplate {
     }
 }
 
-/// A recording template, checked. That one is bound is all that callbacks need to know; the rest is for people.
+/// A recording template, checked. Callbacks only need to know whether one is bound; the rest is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordingTemplate {
     /// Its name.

@@ -11,14 +11,14 @@
 use super::{JITTER_HOPS, Tier, Tiers, micros};
 use std::time::Duration;
 
-/// Above it the parts are numberless, and so dense that trying some delays finds a good one sooner.
+/// With more tiers than this the parts are too many to list, but so dense that trying some delays finds a good one sooner.
 const FEW_TIERS: usize = 8;
-/// Tried before the parts are walked after all.
+/// Delays that are tried before the parts are walked after all.
 const TRIES: u32 = 64;
-/// Where the walk ends in any case, so that no configuration makes a draw slow; eight tiers rarely get there.
+/// The walk ends with this many parts, so that no configuration makes a draw slow; eight tiers rarely get there.
 const MAX_PARTS: usize = 512;
 
-/// How much of a tolerance before a tier's delay still belongs to a part.
+/// How much of the tolerance before a tier's delay belongs to a part.
 #[derive(Clone, Copy)]
 enum Edge {
     /// Half: there is room for late hops.
@@ -78,7 +78,7 @@ impl Tiers {
         let times = self.times(tier, low).max(0);
         let below = (times + 1) * delay - micros(self.tolerance(tier));
         let here = times + self.fewest(smaller, (low - times * delay, high.min(below - 1) - times * delay));
-        // Once more is within the span: then one that ends in this tier is.
+        // One more turn of this tier is within the span: then so is a delay that ends with it.
         if high >= below { here.min(times + 1) } else { here }
     }
 

@@ -5,8 +5,8 @@
 //!                 └─► t, sign in the body                ─► MD5  ─► expiry  ─► Finding ┴─► verified?
 //! ```
 //!
-//! The two families are judged each for itself, so that one that fails can be told in the light of the other: an HMAC alone cannot tell
-//! another key from a changed body, but where `sign` matches, the key is right. What cannot be known is said to be unknown.
+//! The two families are judged independently, so that a failure of one can be explained by the other: an HMAC alone cannot tell another key
+//! from a changed body, but where `sign` matches, the key is right. What cannot be known is said to be unknown.
 //!
 //! Invariants: verified means that at least one family is there and matches, and that none that is there fails; signatures are compared
 //! in constant time; no finding shows a key, or a signature that would have matched. What headers held is shown escaped.
@@ -75,7 +75,7 @@ pub struct Message<'a> {
 pub enum Finding {
     /// It is not there.
     Absent,
-    /// It is there, and what would judge it is not known: `sign` without the vendor's key.
+    /// It is there, but cannot be judged: `sign` without the vendor's key.
     Unjudged,
     /// It matches.
     Verified(Proof),
@@ -130,7 +130,7 @@ impl Verification {
 }
 
 impl Finding {
-    /// Whether the signature itself matches: at most the time is wrong.
+    /// Whether the signature itself matches, though its time may be wrong.
     fn matches(&self) -> bool {
         match self {
             Self::Verified(_) => true,
@@ -276,7 +276,7 @@ impl Signed<'_> {
     }
 }
 
-/// Why nothing matches, as far as can be known: mistakes that are made often are tried, then `sign` is asked about the key.
+/// Why nothing matches, as far as can be known: tries frequent mistakes, then what `sign` says about the key.
 fn doubt(shared: &SharedKey, signed: &Signed<'_>, body: &[u8], vendor: &Finding) -> Doubt {
     let key = shared.signing();
     let own_secret = key.has_own_secret() || !shared.knows_key;
@@ -350,7 +350,7 @@ fn member<'a, T>(name: &'static str, found: &'a FoundMember<T>, faults: &mut Vec
     None
 }
 
-/// With what the other family tells about a `sign` that does not match.
+/// Adds to a `sign` that does not match what the other family tells about it.
 fn explained(vendor: Finding, shared: &SharedKey, webhook: &Finding) -> Finding {
     let Finding::Refused(mut faults) = vendor else { return vendor };
     for fault in &mut faults {

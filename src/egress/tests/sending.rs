@@ -33,7 +33,7 @@ async fn what_arrives_is_what_was_given() {
     assert_eq!(seen[2].body.len(), 3 << 20);
 }
 
-/// Thousands run at once, and each is moved into its place: what connecting needs is elsewhere.
+/// Thousands of attempts run at once, and each is moved into its place: the state that connecting needs is kept elsewhere.
 #[test]
 fn an_attempt_takes_less_than_a_kilobyte_besides_its_request() {
     let request = super::request("http://a.example/");

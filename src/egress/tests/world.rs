@@ -1,5 +1,5 @@
-//! Every address is here: a network namespace in which each connection, wherever it is meant to go, arrives at a listener of the test. So it
-//! is the sockets that say whom the client called, not the guard.
+//! Every address is here: a network namespace in which each connection, wherever it is meant to go, arrives at a listener of the test. So
+//! it is the sockets that say whom the client called, not the guard.
 
 use super::{Notes, answered, failed, request};
 use crate::delivery::ports::Transport as _;
@@ -23,7 +23,7 @@ const PUBLIC: &str = "93.184.216.34";
 /// Where the world listens: all ports of the table but those that must not be called anyway.
 const PORTS: [u16; 5] = [80, 443, 3128, 8080, 8443];
 
-/// Whoever writes one of these wants to reach what only this host can. By the URL standard all of them are URLs.
+/// URLs, by the standard, that lead to what only this host can reach.
 const FORBIDDEN: &[&str] = &[
     // IPv4 in every notation
     "http://127.0.0.1/",
@@ -199,7 +199,7 @@ const FORBIDDEN_NAMES: &[&str] = &[
     ".example.com",
 ];
 
-/// What no URL standard takes: it never becomes a callback URL.
+/// Texts that are no URL by the standard: none becomes a callback URL.
 const NO_URLS: &[&str] = &[
     "http://",
     "http://[::1",
@@ -215,7 +215,7 @@ const NO_URLS: &[&str] = &[
     "//127.0.0.1/",
 ];
 
-/// What a name server may say of a name, and must not be believed.
+/// Answers of a name server that must not be believed.
 const ANSWERS: &[&str] = &[
     "127.0.0.1",
     "127.8.9.10",
@@ -339,7 +339,8 @@ impl World {
 async fn inside() {
     let world = World::start().await;
     world.answers("200 OK");
-    // Of a name such as n7.answer.example: the seventh answer, alone; of n7.mixed.example: beside a public one; n7.alias.example: of another name.
+    // Of a name such as n7.answer.example: the seventh answer, alone; of n7.mixed.example: beside a public one; n7.alias.example: of
+    // another name.
     let server = NameServer::start(|name, _| {
         let public: IpAddr = PUBLIC.parse().unwrap();
         let wanted =

@@ -1,8 +1,8 @@
-//! How the source topics were when this member began: what `start_from = "latest"` goes by.
+//! How the source topics were when this member began: `start_from = "latest"` goes by that.
 //!
-//! It is looked at before the group is joined. Asked for later, at the assignment, the answer would depend on the others: of two replicas that
-//! begin a group together the first to commit makes the topic look old to the second, which would read its partitions from the start.
-//! And the end that counts is the one of then: what was produced while the group formed is not passed over.
+//! It is looked at before the group is joined. Asked for later, at the assignment, the answer would depend on the others: of two replicas
+//! that begin a group together the first to commit makes the topic look old to the second, which would read its partitions from the start.
+//! And the end as it was then counts: what was produced while the group formed is not passed over.
 
 use super::QUESTION;
 use super::context::Context;
@@ -49,7 +49,7 @@ impl Beginning {
         Ok(beginning)
     }
 
-    /// The end of a partition that nobody of the group had begun and that was there; `None` for all others: read from their start.
+    /// The log's end of a partition that existed and that the group had not begun; `None` for all others, which are read from their start.
     pub(super) fn end_of(&self, topic: &str, partition: i32) -> Option<i64> {
         self.ends.get(&(topic.to_owned(), partition)).copied().filter(|_| !self.begun.contains(topic))
     }
@@ -117,7 +117,7 @@ mod tests {
         let commits: Vec<Option<i64>> = found.iter().map(|one| one.committed.as_ref().map(|(offset, _)| *offset)).collect();
         assert_eq!(commits, [Some(3), None]);
         assert_eq!((found[1].latest, found[1].high), (Some(3), 5), "the end of when it began, not of now, and not the start");
-        // Who comes later finds the topic begun: a partition without a commit is read from its start.
+        // A member that comes later finds the topic begun: a partition without a commit is read from its start.
         let known = Beginning::look(&first, &latest).unwrap();
         assert_eq!([0, 1, 2].map(|partition| known.end_of(TOPIC, partition)), [None; 3]);
         questions.end();

@@ -27,13 +27,13 @@ use std::time::{Duration, Instant};
 
 /// The longest wait for the answer to the last commit of partitions that go.
 pub(super) const LAST_COMMIT: Duration = Duration::from_secs(5);
-/// For so long it is tried again while it is refused because of a rebalance: others are in the middle of one, and it passes.
+/// How long a last commit is tried again while it is refused because others are in the middle of a rebalance, which passes.
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
-/// Between looks at all commits.
+/// Between looks at whether commits have vanished.
 const LOOK: Duration = Duration::from_secs(5);
-/// Between such tries.
+/// Between such tries; see [`REBALANCE_PATIENCE`].
 const REBALANCE_PAUSE: Duration = Duration::from_millis(100);
-/// Answers that are about some topic among those committed, and no word about the others.
+/// Codes that are about one topic of those committed, and say nothing about the others.
 const OF_A_TOPIC: [Code; 4] =
     [Code::TopicAuthorizationFailed, Code::UnknownTopicOrPartition, Code::OffsetMetadataTooLarge, Code::InvalidCommitOffsetSize];
 /// The longest wait for the thread's end: it ends at once, unless a commit hangs.
@@ -44,9 +44,9 @@ type Points = Vec<(TopicPartition, CommitPoint)>;
 struct Request {
     number: Number,
     points: Points,
-    /// Not begun any more after this.
+    /// The request is not begun after this.
     until: Option<Instant>,
-    /// Not begun any more once [`Committer::given_up`] is another one.
+    /// The request is not begun once [`Committer::given_up`] has changed.
     era: usize,
     /// Dropped unanswered by a thread that ends in the middle.
     answer: Sender<Answer>,
@@ -56,13 +56,14 @@ pub(super) struct Committer {
     thread: Worker<Request>,
     /// Requests so far.
     asked: Cell<Number>,
-    /// Last commits given up so far: what was asked for before one is void, for its partitions may be another's by now.
+    /// How many last commits were given up so far: requests made before one are void, because its partitions may be another member's by
+    /// now.
     given_up: Arc<AtomicUsize>,
-    /// Who has a commit that could vanish.
+    /// The partitions whose commits could vanish.
     pub(super) held: Held,
-    /// Of the commit that is not waited for.
+    /// Brings the answer to the commit that is not waited for.
     under_way: Option<Receiver<Answer>>,
-    /// When all commits are looked at, while none is made.
+    /// When all commits are looked at next, while none is made.
     look_at: Instant,
 }
 
@@ -116,7 +117,7 @@ impl Committer {
             if let Some(code) = code.filter(|code| is_denied(*code)) {
                 client.context().note(Notice::Trouble(code));
             }
-            // Nobody waits for an answer after the deadline.
+            // After the deadline nobody waits for an answer any more.
             let _ = answer.send(result);
         };
         let thread = Worker::start(format!("commit-{class}"), work)?;
@@ -137,7 +138,7 @@ impl Committer {
         answered
     }
 
-    /// One commit at a time; its answer is [`Self::answer`]'s.
+    /// Asks for a commit, one at a time; [`Self::answer`] gives the answer.
     pub(super) fn commit(&mut self, points: Points) -> Result<(), CommitRefused> {
         if self.is_busy() {
             return Err(CommitRefused::whole("another commit is under way"));
@@ -146,7 +147,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Has all commits looked at, now and then: [`Notice::Vanished`] tells.
+    /// Has all commits looked at now and then; [`Notice::Vanished`] tells which have vanished.
     pub(super) fn look_now_and_then(&mut self) {
         if Instant::now() >= self.look_at && !self.is_busy() {
             self.look_at = Instant::now() + LOOK;
@@ -198,7 +199,8 @@ impl Committer {
     }
 }
 
-/// An awaited commit of all points but the `void` ones, unless all of it is; where one topic's own fault refused it, of each topic by itself.
+/// An awaited commit of all points but the `void` ones, and of none once `is_void`; where it was refused for one topic's own fault, each
+/// topic is committed by itself.
 fn commit(client: &BaseConsumer<Context>, points: &Points, void: &[TopicPartition], is_void: impl Fn() -> bool + Copy) -> Answer {
     let too_late = || KafkaError::ConsumerCommit(Code::OperationTimedOut);
     if points.is_empty() {

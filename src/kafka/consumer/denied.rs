@@ -1,8 +1,8 @@
 //! Rights that the consumer finds missing: named in the log and, while they keep it out of its group, in the answer of `/readyz`.
 //!
-//! The client tells of a refused group with every try to join, and of a topic that may not be read once for each partition, without the topic's
-//! name. So the topics are asked one by one, by a thread beside the polling: a partition at its end is read, or refused. The client goes on
-//! trying by itself, so a right that is granted later needs no restart.
+//! The client tells of a refused group with every try to join, and of a topic that may not be read once for each partition, without the
+//! topic's name. So the topics are asked one by one, by a thread beside the polling: a partition at its end is read, or refused. The client
+//! goes on trying by itself, so a right that is granted later needs no restart.
 
 use crate::domain::class::Class;
 use crate::kafka::client::{ClientSettings, PlainContext, make};
@@ -27,7 +27,7 @@ pub(super) struct Denied {
     settings: ClientSettings,
     class: Class,
     health: Arc<Health>,
-    /// The group's refusal was told.
+    /// Whether the group's refusal was reported.
     kept_out: bool,
     /// Topics that could not be read at the last look.
     unreadable: Arc<Mutex<BTreeSet<String>>>,
@@ -80,7 +80,7 @@ impl Denied {
             }
             *known = found;
         };
-        // Without a thread it is found out at the client's next complaint.
+        // Where no thread can be had, the client's next error starts one.
         self.looking = thread::Builder::new().name(format!("rights-{}", self.class)).spawn(work).ok();
     }
 }

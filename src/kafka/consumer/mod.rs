@@ -75,14 +75,14 @@ pub struct Consumer {
     left_out: LeftOut,
     metrics: Arc<Metrics>,
     denied: Denied,
-    /// Partitions started, with their start: told apart from new ones, and where an unread one stands.
+    /// Partitions started, with their start: tells them apart from new ones, and says where one stands that was not read yet.
     started: HashMap<TopicPartition, i64>,
-    /// Paused, and perhaps not ours any more: the client keeps a partition paused through unassigning and assigning.
+    /// Paused partitions, some perhaps not ours any more: the client keeps a partition paused through unassigning and assigning.
     paused: HashSet<TopicPartition>,
-    /// Some partition is not read any more and it is not known yet which.
+    /// The search, while some partition is not read any more and it is not known yet which.
     stopped: Option<Stopped>,
     resolving: Resolving,
-    /// Those whose commit has vanished, until it is known where they begin anew.
+    /// Partitions whose commit has vanished, until it is known where they begin anew.
     anew: Resolving,
 }
 
@@ -172,8 +172,8 @@ impl Consumer {
         }
     }
 
-    /// From now on the callback answers. What was noted before is answered here, or the client would wait for that and never close (it
-    /// helps itself only out of an unanswered assignment that has partitions).
+    /// From now on the callback answers rebalances. What was noted before is answered here: otherwise the client would wait for that and
+    /// never close (it only gives up an unanswered assignment that has partitions).
     fn answer_the_rest(&mut self) {
         if let Some(client) = self.client() {
             client.context().close();
@@ -223,7 +223,7 @@ impl Consumer {
         Some(assigned)
     }
 
-    /// Those whose commit has vanished, and still is not there: to begin anew.
+    /// Partitions whose commit has vanished, and still is not there: they begin anew.
     fn begun_anew(&mut self) -> Option<SourceEvent> {
         let (back, mut unsure): (Vec<_>, Vec<_>) = self.anew.told(Instant::now())?.into_iter().partition(|one| one.committed.is_some());
         if let Some(committer) = &self.committer {
@@ -256,7 +256,7 @@ impl Consumer {
         self.started.iter().map(|(name, start)| (name.clone(), positions.get(name).copied().unwrap_or(*start))).collect()
     }
 
-    /// Partitions that are not read any more.
+    /// Looks for partitions that the client does not read any more; the event when some are found.
     fn out_of_range(&mut self) -> Option<SourceEvent> {
         self.stopped.as_ref()?;
         let (nexts, now) = (self.nexts(), Instant::now());
@@ -287,7 +287,7 @@ impl Consumer {
         (!outside.is_empty() || !unsure.is_empty()).then_some(SourceEvent::OutOfRange { outside, unsure })
     }
 
-    /// Gives each its commit of now.
+    /// Replaces each partition's commit by what the broker has now. Waits up to [`QUESTION`].
     fn with_commits(&self, partitions: &mut [Assigned]) -> KafkaResult<()> {
         let Some(client) = self.client() else { return Ok(()) };
         let names: Vec<TopicPartition> = partitions.iter().map(|assigned| assigned.partition.clone()).collect();
@@ -340,7 +340,7 @@ impl Source for Consumer {
                         return event;
                     }
                 }
-                // Also early, after a rebalance or commit event was served: look at the notices and the clock again.
+                // A poll also ends early, after a rebalance or commit event was served: look at the notices and the clock again.
                 Polled::Nothing => {}
             }
             if Instant::now() >= deadline {
@@ -364,8 +364,8 @@ impl Source for Consumer {
         if let Some(committer) = &self.committer {
             again.iter().for_each(|name| committer.begin(name, false));
         }
-        // Given back and taken anew, never sought: the client has stopped a partition whose offset was out of range, and refuses to seek in
-        // it.
+        // Unassigned and assigned again, never sought: the client has stopped a partition whose offset was out of range, and refuses to
+        // seek in it.
         if !again.is_empty()
             && let Err(error) = client.incremental_unassign(&list_of(&again))
         {

@@ -20,7 +20,7 @@ pub(super) enum Polled {
     Error(KafkaError),
 }
 
-/// Headers that were left out, told once a minute: a producer that writes such names writes many.
+/// Counts headers that were left out, and logs them once a minute: a producer that writes such names writes many.
 pub(super) struct LeftOut {
     metrics: Arc<Metrics>,
     told: Option<Instant>,
@@ -89,7 +89,7 @@ impl Consumer {
     }
 }
 
-/// `wait` rounded up to milliseconds. The client waits in whole ones and spins through what is left: without this every idle class burnt one
+/// `wait` rounded up to whole milliseconds. The client waits in these and spins through the rest: without this every idle class took one
 /// percent of a CPU.
 pub(super) fn whole_millis(wait: Duration) -> Duration {
     Duration::from_millis(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))

@@ -1,7 +1,7 @@
 //! Questions about partitions, on a thread of their own: what is committed, and where the log begins and ends.
 //!
 //! A broker takes as long as it likes, and about a partition without a leader none answers at all. The class's loop goes on meanwhile. All
-//! partitions of a round are asked for soon, with a short wait; only then those again that did not answer, with a long one.
+//! partitions of a round are asked for first, each with a short wait; only then those without an answer once more, with a long one.
 
 use super::QUESTION;
 use super::beginning::Beginning;

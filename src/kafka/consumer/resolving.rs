@@ -1,4 +1,4 @@
-//! What the group has given, until the intake is told of it with commits and watermarks. A state machine without IO.
+//! Partitions that the group has given, until the intake is told of them with commits and watermarks. A state machine without IO.
 //!
 //! ```text
 //!  given ─► asked for ─┬─ found ─────► known ─► told
@@ -19,10 +19,10 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Resolving {
-    /// In which round each is asked for; `None`: to be asked for.
+    /// The round in which each partition was asked for; `None`: it is still to be asked for.
     given: HashMap<TopicPartition, Option<Round>>,
     known: Vec<Assigned>,
-    /// The group waits for an answer, and has one by then.
+    /// The group waits for an answer, and gets one by then; `None`: it does not wait.
     answer_by: Option<Instant>,
     ask_at: Instant,
 }
@@ -39,7 +39,7 @@ impl Resolving {
         self.ask_at = now;
     }
 
-    /// These are to be resolved, and nobody waits.
+    /// These are to be resolved, and the group does not wait for it.
     pub(super) fn add(&mut self, names: impl Iterator<Item = TopicPartition>, now: Instant) {
         self.given.extend(names.map(|name| (name, None)));
         self.ask_at = now;
@@ -51,7 +51,7 @@ impl Resolving {
         self.known.retain(|assigned| !names.contains(&assigned.partition));
     }
 
-    /// Whether the group waits for an answer; it is given by who asks.
+    /// Whether the group waits for an answer; the caller gives it.
     pub(super) fn take_waiting(&mut self) -> bool {
         self.answer_by.take().is_some()
     }
@@ -76,7 +76,7 @@ impl Resolving {
         self.given.get(&answer.name) == Some(&Some(answer.round))
     }
 
-    /// An answer that is wanted; the error that it was, if so.
+    /// Takes a wanted answer; returns the error if it was one.
     pub(super) fn answered(&mut self, answer: Answer, now: Instant) -> Result<(), KafkaError> {
         match answer.found {
             Ok(assigned) => {

@@ -1,10 +1,10 @@
 //! Commits that have vanished: their topic was deleted.
 //!
-//! Where a topic is made anew at once the client reads on in the new log at the offset that it had in the old one, and tells nobody. What
-//! stands below would never be read. But the broker forgets the commits of a deleted topic; while a group is in use it forgets none else. So
+//! Where a topic is deleted and made anew at once, the client silently reads on in the new log at the offset that it had in the old one.
+//! Records below that would never be read. But the broker forgets the commits of a deleted topic, and no others while a group is in use. So
 //! before each commit, and now and then, the group's commits are looked at: where there was one and is none, the partition begins anew.
-//! Until it does nothing of it is committed: a commit in the new log, at an offset that was reached from the old one, would hide from
-//! everybody what stands below.
+//! Until then nothing of it is committed: a commit in the new log, at an offset reached from the old one, would hide the records below from
+//! everybody.
 
 use super::QUESTION;
 use super::commits::commits_of;
@@ -24,7 +24,7 @@ pub(super) struct Held(Arc<Mutex<HashMap<TopicPartition, Standing>>>);
 #[derive(Debug)]
 struct Standing {
     commit: Commit,
-    /// When the partition began: commits asked for by then are of another beginning.
+    /// The last request before the partition began: commits asked for up to it belong to an earlier beginning.
     after: Number,
 }
 
@@ -32,7 +32,7 @@ struct Standing {
 enum Commit {
     None,
     There,
-    /// It was there. Until the partition begins anew.
+    /// It was there and is gone; so until the partition begins anew.
     Vanished,
 }
 
@@ -74,7 +74,8 @@ impl Held {
         self.standings().get(name).is_none_or(|standing| standing.commit != Commit::Vanished && number > standing.after)
     }
 
-    /// Looks at the commits of `names`, or of all: those that have vanished since they were last looked at; none where the broker does not say.
+    /// Looks at the commits of `names`, or of all: those that have vanished since they were last looked at; none where the broker does not
+    /// say.
     pub(super) fn look(&self, client: &BaseConsumer<Context>, names: Option<&[TopicPartition]>) -> Vec<TopicPartition> {
         let asked = self.there(names);
         if asked.is_empty() {

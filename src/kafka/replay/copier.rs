@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// The longest that one question to the broker may take.
 pub(super) const QUESTION: Duration = Duration::from_secs(30);
 
-/// How often one transaction is tried before the job ends; it can be gone on with.
+/// How often one transaction is tried before the job ends; started again, the job goes on there.
 const TRIES: u32 = 8;
 
 /// Where a job stands in one partition of the dead-letter topic.
@@ -100,7 +100,8 @@ impl Copier {
                     thread::sleep(pauses.next_pause());
                 }
                 Err(TryError::Final(error)) => {
-                    // As well as it goes: readers of the replay topic wait for the end of an open transaction.
+                    // An error changes nothing here; without the attempt, readers of the replay topic would wait for the end of an open
+                    // transaction.
                     let _ = self.producer.abort_transaction(QUESTION);
                     return Err(error);
                 }
@@ -176,7 +177,7 @@ impl Copier {
         }
     }
 
-    /// Calls again what may be called again: the client goes on with the same operation.
+    /// Repeats calls that failed with an error for which that is allowed: the client goes on with the same operation.
     fn retried(&self, act: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
         let mut pauses = Pauses::for_broker();
         for _ in 1..TRIES {
@@ -222,7 +223,7 @@ enum TryError {
 }
 
 impl TryError {
-    /// By the client's `error`, which is told as `told`.
+    /// Judges the client's `error`; `told` is what the user is told of it.
     fn of(error: &KafkaError, told: ReplayError) -> Self {
         let KafkaError::Transaction(transaction) = error else { return Self::Again(told) };
         let fenced = [Code::Fenced, Code::ProducerFenced, Code::InvalidProducerEpoch];

@@ -28,20 +28,20 @@ const BATCH_LOOKED_AT: u64 = 10_000;
 /// Bytes of copies in one transaction at most: well within the client's send buffer of 32 MiB.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// One piece of a question that the client may wait for in vain.
+/// How long one try of a question may take to which the client may get no answer; see [`committed`].
 const SHORT_QUESTION: Duration = Duration::from_secs(2);
 
-/// What a pass of `--again` writes into the metadata of its offsets: where it ends.
+/// Prefix of the metadata that a pass of `--again` writes beside its offsets: after it stands where the pass ends.
 const AGAIN: &str = "again=";
 
-/// One partition of the dead-letter topic on its way.
+/// How far the job is in one partition of the dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Lane {
     /// First offset not looked at.
     next: i64,
     /// Where this run ends: the end as of its start.
     end: i64,
-    /// Where the pass of `--again` ends that this run belongs to, or belonged to.
+    /// Where the pass of `--again` ends that this run, or an earlier one, belongs to.
     pass_end: Option<i64>,
     /// Where it started, for the progress.
     start: i64,
@@ -76,14 +76,14 @@ type Row = (Option<Reason>, Option<DomainName>);
 #[derive(Default)]
 struct Batch {
     copies: Vec<NewRecord>,
-    /// Of each copy its row in the summary.
+    /// For each copy, its row in the summary.
     rows: Vec<Row>,
     bytes: usize,
     looked_at: u64,
 }
 
-/// Runs the job of `filters` to the end that the dead-letter topic has now. Blocks; for a thread of its own or the command line. Killed at any
-/// moment, the same call goes on from the last commit. `progress` hears of each batch.
+/// Runs the job of `filters` to the end that the dead-letter topic has now. Blocks; for a thread of its own or the command line. Killed at
+/// any moment, the same call goes on from the last commit. `progress` hears of each batch.
 ///
 /// # Errors
 /// See [`ReplayError`].
@@ -157,8 +157,8 @@ fn known(
         .collect()
 }
 
-/// Asks for the group's offsets. A group that is refused has no coordinator to the client, which then waits in vain, and tells of the refusal
-/// beside: so the question is put in short pieces.
+/// Asks for the group's offsets. For a group that is refused the client finds no coordinator and waits in vain, while the refusal arrives
+/// as an event beside: so the question is asked in short tries.
 fn committed(reader: &BaseConsumer<PlainContext>, asked: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
     let until = Instant::now() + QUESTION;
     loop {

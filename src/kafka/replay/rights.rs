@@ -15,7 +15,7 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Of the job with that group and transactional id.
+    /// The rights of the job whose group and transactional id `job` is.
     pub(super) fn of(settings: &ClientSettings, job: &str) -> Self {
         Self {
             job: job.to_owned(),

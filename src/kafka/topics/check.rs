@@ -223,7 +223,7 @@ impl Judge<'_> {
         }
         let message = "is a delay tier that is no longer configured: it is read until empty, and may be deleted then";
         self.say(Severity::Warn, name, message, String::new());
-        // What waits there moves on to other tiers, so its own size does not matter; that it has append times does.
+        // Records there move on to other tiers, so its size limit does not matter; its append times do.
         if let Some(topic) = self.cluster.topics.get(name)
             && topic.config.is_some()
         {

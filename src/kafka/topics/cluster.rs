@@ -224,7 +224,8 @@ fn read_settings(admin: &AdminClient<PlainContext>, cluster: &mut Cluster) -> Re
                     && let Some(topic) = cluster.topics.get_mut(name)
                 {
                     let entries = resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect::<BTreeMap<_, _>>();
-                    // rdkafka drops the refusal of a single topic; but every topic has settings, so none means that they may not be read.
+                    // rdkafka drops the refusal of a single topic; but every topic has settings, so an empty list means that they may not
+                    // be read.
                     topic.config = Some(entries).filter(|entries| !entries.is_empty());
                 }
             }

@@ -1,7 +1,7 @@
 //! Our topics: what they must be, making them, and saying what is wrong with those that exist (design §5, §12).
 //!
-//! `plan` and `check` are pure, over a description of the cluster; `cluster` reads that description and creates. Nothing here ever changes or
-//! deletes an existing topic: settings of topics with records in them are an operator's decision, so a finding carries the command.
+//! `plan` and `check` are pure, over a description of the cluster; `cluster` reads that description and creates. Nothing here ever changes
+//! or deletes an existing topic: settings of topics with records in them are an operator's decision, so a finding carries the command.
 //!
 //! Everything blocks for round trips; callers are the command line and a thread of the daemon, never a runtime's thread.
 
@@ -28,7 +28,7 @@ pub const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
 /// Least retention of dead letters.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// With whose rights the cluster is asked: README's table gives each its own.
+/// Whose rights the cluster is asked with: README's table gives each its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// `callbackd run`.
@@ -48,11 +48,11 @@ pub struct TopicSettings {
     pub asker: Asker,
     /// The longest `max_age` of any callback template in force.
     pub longest_max_age: Duration,
-    /// The registry lives in its topic, so that one is needed too.
+    /// Whether the registry lives in its topic, so that it is needed too.
     pub registry_topic: bool,
     /// The configuration file as the operator named it, for the commands in findings.
     pub config_file: String,
-    /// An embedded cluster: topics have no settings, so only their existence is checked.
+    /// Whether this is an embedded cluster: topics have no settings, so only their existence is checked.
     pub lenient: bool,
 }
 

@@ -65,7 +65,7 @@ pub fn plan(settings: &TopicSettings, facts: Facts, options: CreateOptions) -> V
             ("message.timestamp.type", "LogAppendTime".to_owned()),
             ("max.message.bytes", room_for(facts.largest_message).to_string()),
             ("retention.bytes", "-1".to_owned()),
-            // One replica may be away; with fewer than three, none could be if two had to be in sync.
+            // With three replicas one may be away; with fewer none could be, if two had to be in sync.
             ("min.insync.replicas", if replication >= 3 { "2" } else { "1" }.to_owned()),
         ]);
         match kind {

@@ -1,4 +1,4 @@
-//! Reloads: what is put in force, what is refused, and what a registry file can be without hurting anybody.
+//! Reloads: what is put in force, what is refused, and what a registry file may look like without hurting anybody.
 
 use super::*;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,5 +1,5 @@
-//! A simulated broker: logs with append times and gaps, groups with commits, generations and cooperative rebalances, a producer's appends that
-//! are slow, lost on the way back, or refused. What it keeps is what survives a crash.
+//! A simulated broker: logs with append times and gaps, groups with commits, generations and cooperative rebalances, a producer's appends
+//! that are slow, lost on the way back, or refused. What it keeps is what survives a crash.
 
 use super::super::super::checker::{Cause, Commit, Exposure, Fact, Letter, Requeue};
 use super::group::{Group, Member};
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// A partition of a topic.
 pub(super) type Place = (Arc<str>, i32);
 
-/// Metadata that brokers refuse above.
+/// The longest metadata of a commit that brokers take.
 const MAX_METADATA: usize = 4_096;
 
 /// A record in a log.
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) key: Option<Bytes>,
     pub(super) value: Option<Bytes>,
     pub(super) headers: Vec<Header>,
-    /// Its place among all that happened, to tell what came after it.
+    /// Its number among all that happened, which tells what came after it.
     pub(super) number: u64,
 }
 
@@ -60,14 +60,14 @@ pub(super) struct Append {
     sent: Duration,
     pub(super) appended: Option<Duration>,
     answered: Option<(Duration, Result<UnixMillis, String>)>,
-    /// When whoever asked read the answer.
+    /// When the one who asked read the answer.
     read: Option<Duration>,
     waker: Option<Waker>,
-    /// Whoever asked is gone.
+    /// The one who asked is gone.
     orphan: bool,
 }
 
-/// Commit points, each with how often its place had been given to somebody when the commit was sent.
+/// Commit points, each with how often its partition had been assigned when the commit was sent.
 type Points = Vec<(Place, u64, CommitPoint)>;
 
 /// What the broker will do later.
@@ -84,7 +84,7 @@ enum Later {
 pub(super) struct Mood {
     /// Nobody is answered.
     pub(super) down: bool,
-    /// Commits are refused, or applied without being answered so, this often in 100.
+    /// How many of 100 commits are refused, or applied and answered as if refused.
     pub(super) commits_fail: u32,
     /// An append's way there and back, each at most.
     pub(super) slow: Duration,
@@ -311,7 +311,7 @@ impl Broker {
         number
     }
 
-    /// The answer, or who is to be woken by it.
+    /// The answer, if it is there; else remembers whom to wake.
     pub(super) fn answered(&mut self, number: u64, waker: &Waker) -> Option<Result<UnixMillis, String>> {
         let now = self.now();
         let append = self.appends.get_mut(&number)?;
@@ -322,7 +322,7 @@ impl Broker {
         append.answered.clone().map(|(_, result)| result)
     }
 
-    /// Whoever asked is gone: what is on its way may still arrive.
+    /// The one who asked is gone: what is on its way may still arrive.
     pub(super) fn orphan(&mut self, number: u64) {
         let lost = self.chance.bool();
         let Some(append) = self.appends.get_mut(&number).filter(|a| a.answered.is_none()) else { return };
@@ -456,7 +456,7 @@ impl Broker {
         log.from(from).map(|e| e.id.to_string()).collect()
     }
 
-    /// What `replica` did of `place` since `since` may be done again, by a fault of now.
+    /// Work of `replica` on `place` since `since` may be done again, because of a fault that happens now.
     pub(super) fn expose(&mut self, cause: Cause, replica: u64, class: Class, place: &Place, since: Duration) {
         let only = self.at_risk(class, place);
         self.expose_these(cause, replica, since, only);
@@ -479,7 +479,8 @@ impl Broker {
         self.facts.push(Fact::Exposure(Exposure { cause, replica: by, since_ms: millis(since), at_ms, only }));
     }
 
-    /// Where retention has overtaken a commit, the map beside it has lost the record that vouches for it, and is discarded.
+    /// Where retention has overtaken a commit, the map beside it has lost the record that vouches for it and is discarded: its work is done
+    /// again.
     pub(super) fn expose_overtaken(&mut self, class: Class, places: &[Place]) {
         for place in places {
             let Some((offset, metadata)) = self.group(class).commits.get(place).cloned() else { continue };
@@ -490,7 +491,7 @@ impl Broker {
         }
     }
 
-    /// When the last accepted commit of `place` was asked for, or since when it is theirs.
+    /// When the last accepted commit of `place` was asked for, or when the place was assigned.
     pub(super) fn since(&mut self, class: Class, place: &Place) -> Duration {
         self.group(class).asked.get(place).copied().unwrap_or_default()
     }
@@ -527,7 +528,7 @@ impl Broker {
         self.rebalance(class);
     }
 
-    /// A member learned that these were taken from it, or died: from now on nobody works on them for it.
+    /// A member learned that these were taken from it, or died: from now on it does not work on them.
     pub(super) fn loss_learned(&mut self, class: Class, member: Member, only: Option<&[Place]>) {
         let losses = std::mem::take(&mut self.group(class).losses);
         let (theirs, others) = losses.into_iter().partition(|(m, p, ..)| *m == member && only.is_none_or(|only| only.contains(p)));

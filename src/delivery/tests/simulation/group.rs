@@ -22,7 +22,7 @@ pub(super) struct Group {
     silent: BTreeSet<Member>,
     owners: BTreeMap<Place, Option<Member>>,
     revoking: BTreeSet<Place>,
-    /// How often a place was given to somebody: a commit of an earlier time is fenced.
+    /// How often each place was assigned: a commit of an earlier assignment is fenced.
     pub(super) given: BTreeMap<Place, u64>,
     welcome: BTreeSet<Member>,
     outcasts: BTreeMap<Member, Vec<Place>>,
@@ -30,7 +30,7 @@ pub(super) struct Group {
     pub(super) commits: BTreeMap<Place, (i64, String)>,
     /// When the last accepted commit was asked for, or the place assigned.
     pub(super) asked: BTreeMap<Place, Duration>,
-    /// Taken from a member that does not know it yet: since when its work may be done again, and of which events.
+    /// Places taken from a member that does not know it yet: since when its work may be done again, and for which events.
     pub(super) losses: Vec<(Member, Place, Duration, BTreeSet<String>)>,
 }
 
@@ -57,7 +57,7 @@ impl Group {
         self.members.contains_key(&member)
     }
 
-    /// The client answers a commit whatever became of the membership.
+    /// Answers a member's commit, whatever became of its membership.
     pub(super) fn answer(&mut self, member: Member, result: Result<(), String>) {
         self.answers.entry(member).or_default().push_back(result);
     }
@@ -97,7 +97,7 @@ impl Group {
         self.silent.contains(&member) && self.members.contains_key(&member)
     }
 
-    /// Gone, and what it owned is free.
+    /// The member leaves, and what it owned is free.
     pub(super) fn leave(&mut self, member: Member) {
         self.members.remove(&member);
         self.silent.remove(&member);

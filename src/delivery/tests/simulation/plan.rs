@@ -53,25 +53,25 @@ pub(super) struct EventPlan {
 /// Something that goes wrong, or is done by people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// A replica is killed so many steps after this time, and another started after a while.
+    /// A replica is killed this many steps after the time of the fault, and another started after a while.
     Crash { steps: u32, restart_ms: u64 },
     /// SIGTERM, and another is started after a while.
     Drain { restart_ms: u64 },
     /// One more joins.
     Join,
-    /// SIGSTOP for so long.
+    /// SIGSTOP for this long.
     Freeze { ms: u64 },
     /// The group goes on without one of its members.
     Expel,
-    /// Nobody is answered for so long.
+    /// Nobody is answered for this long.
     BrokerDown { ms: u64 },
-    /// So many of 100 commits fail for so long.
+    /// This many of 100 commits fail, for this long.
     CommitsFail { percent: u32, ms: u64 },
-    /// Appends and commits take up to this, for so long.
+    /// Appends and commits take up to `slow_ms`, for this long.
     SlowBroker { slow_ms: u64, ms: u64 },
-    /// Appends to our topics are refused for good, for so long.
+    /// Appends to our topics are refused for good, for this long.
     Refuses { letters: bool, ms: u64 },
-    /// A replica's wall clock jumps, for so long.
+    /// A replica's wall clock is off, for this long.
     ClockJump { by_ms: i64, ms: u64 },
     /// The registry is loaded again, with other URLs.
     Reload,
@@ -161,7 +161,7 @@ impl Plan {
         }
     }
 
-    /// With this going wrong then.
+    /// Adds a fault at this time.
     pub(super) fn with(mut self, at_ms: u64, fault: Fault) -> Self {
         self.faults.push((ms(at_ms), fault));
         self.faults.sort_by_key(|(at, _)| *at);

@@ -83,9 +83,9 @@ pub(super) struct SimTransport {
 
 /// What is going to happen to one request.
 struct Plan {
-    /// Written by the receiver, at this time.
+    /// What the receiver writes, and when: time, status, `Retry-After`.
     written: Option<(Duration, u16, Option<u32>)>,
-    /// Known to the client, at this time.
+    /// What the client learns, and when.
     outcome: (Duration, Outcome),
     panics: bool,
 }

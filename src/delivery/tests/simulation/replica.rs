@@ -154,7 +154,7 @@ impl Replica {
         }
     }
 
-    /// What can take a step now.
+    /// Adds the parts that can take a step now.
     pub(super) fn runnable(&mut self, now: Duration, into: &mut Vec<(usize, Part)>, at: usize) {
         if self.stopped_by_signal {
             return;
@@ -176,7 +176,7 @@ impl Replica {
         }
     }
 
-    /// For people.
+    /// What a part waits for, for people.
     pub(super) fn waits_for(&self, part: Part) -> String {
         match part {
             Part::Engine => String::new(),
@@ -184,7 +184,7 @@ impl Replica {
         }
     }
 
-    /// When something of it can take a step, if nothing happens before.
+    /// When some part of it can take a step, if nothing happens before.
     pub(super) fn next(&self) -> Option<Duration> {
         if self.stopped_by_signal {
             return None;

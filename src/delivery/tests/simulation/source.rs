@@ -18,7 +18,7 @@ pub(super) struct SimSource {
     member: Member,
     positions: BTreeMap<Place, i64>,
     paused: BTreeSet<Place>,
-    /// Where the next batch is looked for first.
+    /// The partition in which the next batch is looked for first.
     turn: usize,
     /// The last awaited commit, and whether it was refused.
     refused_at: Option<Duration>,
@@ -63,7 +63,7 @@ impl SimSource {
         group.has_notice(self.member) || self.positions.iter().any(readable)
     }
 
-    /// What it does next may yield something again.
+    /// Something changed: the next poll may yield something again.
     pub(super) fn look_again(&mut self) {
         self.looked_at = u64::MAX;
     }

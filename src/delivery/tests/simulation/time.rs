@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// What time is called at the start of every run.
+/// The wall clock at the start of every run.
 pub(super) const EPOCH: UnixMillis = UnixMillis(1_795_435_200_000);
 
 /// Milliseconds of a run as the histories count them.
@@ -88,7 +88,7 @@ impl Timeline {
 pub(super) struct SimClock {
     timeline: Rc<Timeline>,
     born: Duration,
-    /// What its wall clock is ahead, in milliseconds.
+    /// How far its wall clock is ahead, in milliseconds.
     pub(super) ahead: Rc<Cell<i64>>,
     broker: Rc<RefCell<BrokerClock>>,
     chance: Rc<RefCell<fastrand::Rng>>,

@@ -18,11 +18,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A session ends so long after its member was last heard of (design §10).
+/// How long after its member was last heard of a session ends (design §10).
 const SESSION: Duration = Duration::from_secs(10);
-/// All must be quiet so long after calm came.
+/// How long after calm has come all must be quiet.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// A fault may make somebody late for so long.
+/// How long a fault may make somebody late.
 const AFTERMATH: Duration = Duration::from_secs(25);
 /// More steps than any run needs.
 const MOST_STEPS: u64 = 500_000;
@@ -50,7 +50,7 @@ pub(super) struct World {
     replicas: Vec<Replica>,
     numbers: u64,
     due: BTreeMap<(Duration, u64), Due>,
-    /// Replicas to be killed after so many steps.
+    /// Replicas to be killed, each after a number of steps.
     condemned: Vec<(u64, u32)>,
     reloads: u32,
     refused: bool,
@@ -224,7 +224,7 @@ impl World {
         all_committed && !broker.appends_under_way() && self.around.receivers.borrow().running == 0 && self.due.is_empty()
     }
 
-    /// Those that ended by themselves, and those whose time has come.
+    /// Removes replicas that ended by themselves or are to be killed now.
     fn bury_the_dead(&mut self) {
         for (_, steps) in &mut self.condemned {
             *steps = steps.saturating_sub(1);
@@ -475,7 +475,7 @@ impl World {
         }
     }
 
-    /// What the commits say is worth nothing any more: they are gone (of groups that nobody is a member of), or of other records.
+    /// The commits are worth nothing any more: they have expired (`gone`), or belong to other records.
     fn expire(&mut self, gone: bool) {
         let mut broker = self.around.broker.borrow_mut();
         for class in Class::ALL {
@@ -540,7 +540,7 @@ impl World {
     pub(super) fn history(&mut self) -> History {
         let mut history = History::default();
         let settings = &self.around.settings;
-        // The broker's clock is known as well as its answers are quick: a late one shows a clock that is behind.
+        // The broker's clock is known only as well as its answers are quick: a late answer shows a clock that is behind.
         let slow = |(_, fault): &(Duration, Fault)| {
             if let Fault::SlowBroker { slow_ms, .. } = fault { i64::try_from(*slow_ms).ok() } else { None }
         };
