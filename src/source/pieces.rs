@@ -11,7 +11,7 @@
 use super::document::{Lines, Node, Value, entries};
 use toml::de::DeTable;
 
-/// A piece has about so many bytes; a text of no more than a few is parsed as a whole.
+/// A piece has about this many bytes; a text of less than four pieces is parsed as a whole.
 const PIECE: usize = 1 << 20;
 
 /// The first syntax error of a text.
