@@ -44,7 +44,7 @@ const LONGEST_MISSING: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(1);
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// When one family of addresses has been answered, the other is waited for this much longer.
+/// When one family has addresses, the other is waited for this much longer.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// Between looks at whether the system's files have changed.
