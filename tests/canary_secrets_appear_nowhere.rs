@@ -3,7 +3,7 @@
 use crate::harness::kafka::{self, Read};
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, both, command, event, simple_registry};
-use crate::harness::{SOON, await_true, http};
+use crate::harness::{SOON, await_some, await_true, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::os::unix::process::ExitStatusExt as _;
@@ -170,4 +170,24 @@ fn messages_about_mistakes_beside_a_secret_do_not_show_it() {
     }
     let config = scene.dir.join("callbackd.toml");
     assert_clean("print", &both(&command(&["check", "--print", "--config", &config.to_string_lossy()])), &[PASSWORD]);
+}
+
+#[test]
+fn a_secret_that_the_kafka_client_quotes_is_not_told_on() {
+    let mut scene = Scene::without_topics("canary-quoted", "127.0.0.1:1");
+    scene.registry = simple_registry(&["shop.example"], "https://shop.example/cb", "");
+    scene.kafka = format!(
+        "[kafka.properties]\n\"security.protocol\" = \"SASL_PLAINTEXT\"\n\"sasl.mechanism\" = \"OAUTHBEARER\"\n\"enable.sasl.oauthbearer.unsecure.jwt\" = \"true\"\n\"sasl.oauthbearer.config\" = \"{PASSWORD} principal=x\"\n"
+    );
+    let checked = both(&scene.command(&["topics", "check"]));
+    assert!(checked.contains("sasl.oauthbearer.config beginning at: [redacted]"), "{checked}");
+    let mut daemon = scene.launch();
+    let why = await_some("/readyz says why", SOON, || {
+        daemon.readyz().filter(|(status, why)| *status == 503 && why.contains("beginning at")).map(|(_, why)| why)
+    });
+    daemon.wait_log("the cause", |line| line.contains("WARN") && line.contains("beginning at"));
+    daemon.stop();
+    for (place, text) in [("standard error", checked), ("/readyz", why), ("the log", daemon.log())] {
+        assert_clean(place, &text, &[PASSWORD]);
+    }
 }

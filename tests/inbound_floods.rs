@@ -48,6 +48,19 @@ fn floods_at_the_metrics_port_keep_neither_probes_nor_deliveries_waiting() {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
+        // Valid, and without end: twenty connections that ask a hundred times each before they read.
+        for _ in 0..20 {
+            let (daemon, over, attacks) = (&daemon, &over, &attacks);
+            threads.spawn(move || {
+                let many = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
+                while !over.load(Ordering::Relaxed) {
+                    let Some(mut tcp) = connect(daemon) else { continue };
+                    let _ = tcp.write_all(&many);
+                    while tcp.read(&mut [0; 16 * 1024]).is_ok_and(|n| n > 0) {}
+                    attacks.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
         // Endless, or no HTTP at all.
         for bytes in NONSENSE {
             let (daemon, over, attacks) = (&daemon, &over, &attacks);

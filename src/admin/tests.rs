@@ -108,6 +108,21 @@ fn a_client_that_never_finishes_its_request_does_not_hold_up_the_end() {
     assert!(began.elapsed() < CLOSING + Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
+#[test]
+fn a_client_that_asks_for_metrics_without_end_gets_one_answer_a_connection() {
+    let served = serve_one();
+    let mut greedy = TcpStream::connect(served.address).unwrap();
+    greedy.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    greedy.write_all("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20).as_bytes()).unwrap();
+    let mut text = Vec::new();
+    // A connection that is closed with requests unread may be reset after the answer.
+    let _ = greedy.read_to_end(&mut text);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.matches("HTTP/1.1 200").count(), 1, "{text}");
+    assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
+    served.end();
+}
+
 /// What `work` sees of a server with these limits, at its address.
 fn limited<R: Send + 'static>(connections: usize, silence: Duration, work: impl FnOnce(SocketAddr) -> R + Send + 'static) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -115,7 +130,7 @@ fn limited<R: Send + 'static>(connections: usize, silence: Duration, work: impl 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limited = Limited::with_limits(listener, connections, silence);
-        let shown = Shown { metrics: Metrics::new(&[], &[]).unwrap(), health: Health::new() };
+        let shown = Shown { metrics: Metrics::new(&[], &[]).unwrap(), rendered: Arc::default(), health: Health::new() };
         let server = tokio::spawn(axum::serve(limited, router(shown)).into_future());
         let seen = tokio::task::spawn_blocking(move || work(address)).await.unwrap();
         server.abort();

@@ -59,6 +59,10 @@ impl Clock for SystemClock {
         self.skew().0
     }
 
+    fn may_judge_age(&self) -> bool {
+        self.broker().may_judge_age(self.now(), self.monotonic())
+    }
+
     fn draw(&self) -> f64 {
         fastrand::f64()
     }

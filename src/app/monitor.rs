@@ -36,6 +36,7 @@ pub(super) fn start(
     let probe = LagProbe::new(&topics.client)?;
     let (alive, ended) = mpsc::channel::<()>();
     let mut known: BTreeSet<String> = told.findings.iter().map(ToString::to_string).collect();
+    count(told, &metrics);
     let spawned: io::Result<_> = thread::Builder::new().name("monitor".into()).spawn(move || {
         let mut checked = Instant::now();
         let mut tiers = BTreeSet::new();
@@ -44,7 +45,7 @@ pub(super) fn start(
             export_lag(&probe, &positions, &topics.client.prefix, &metrics, &mut tiers);
             if checked.elapsed() >= CHECK_INTERVAL || missing {
                 checked = Instant::now();
-                missing = check(&topics, &health, &mut known);
+                missing = check(&topics, &metrics, &health, &mut known);
             }
             match ended.recv_timeout(if missing { INTERVAL / 5 } else { INTERVAL }) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -94,18 +95,26 @@ fn pending_of_tiers(held: &[&str], lags: &[(Arc<str>, i32, i64)], prefix: &str, 
     pending
 }
 
+fn count(report: &CheckReport, metrics: &Metrics) {
+    for severity in Severity::ALL {
+        metrics.set_topic_findings(severity, report.findings.iter().filter(|finding| finding.severity == severity).count());
+    }
+}
+
 /// Checks the topics; true while a source topic is missing.
-fn check(topics: &TopicSettings, health: &Health, known: &mut BTreeSet<String>) -> bool {
+fn check(topics: &TopicSettings, metrics: &Metrics, health: &Health, known: &mut BTreeSet<String>) -> bool {
     match topics::check(topics) {
         Ok(report) => {
-            for finding in &report.findings {
-                if known.insert(finding.to_string()) {
-                    match finding.severity {
-                        Severity::Refuse => error!("{finding}"),
-                        Severity::Wait | Severity::Warn => warn!("{finding}"),
-                    }
+            let found: BTreeSet<String> = report.findings.iter().map(ToString::to_string).collect();
+            for finding in report.findings.iter().filter(|finding| !known.contains(&finding.to_string())) {
+                match finding.severity {
+                    Severity::Refuse => error!("{finding}"),
+                    Severity::Wait | Severity::Warn => warn!("{finding}"),
                 }
             }
+            // What was mended and comes back is told again.
+            *known = found;
+            count(&report, metrics);
             wait_for(&report, health)
         }
         Err(cause) => {

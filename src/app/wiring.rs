@@ -1,13 +1,14 @@
 //! From the configuration's settings to what each part is built from.
 
 use super::Options;
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, PropertyValue, Settings};
 use crate::delivery::circuit::CircuitSettings;
 use crate::delivery::settings as delivery;
 use crate::domain::address::Refusal;
 use crate::domain::registry::Registry;
 use crate::egress;
 use crate::kafka::client::{ClientSettings, DEFAULT_LARGEST_MESSAGE};
+use crate::kafka::redaction::Redaction;
 use crate::kafka::topics::{Asker, TopicSettings};
 use crate::metrics::Metrics;
 use crate::registry::LoadOptions;
@@ -25,6 +26,10 @@ pub fn client_settings(settings: &Settings) -> ClientSettings {
         prefix: kafka.topic_prefix.clone(),
         source_topics: kafka.source_topics.clone(),
         properties: kafka.properties.iter().map(|p| (p.name.clone(), p.value.expose().to_owned())).collect(),
+        redaction: Redaction::new(kafka.properties.iter().filter_map(|p| match &p.value {
+            PropertyValue::Secret(secret) => Some(secret.expose()),
+            PropertyValue::Plain(_) => None,
+        })),
         largest_message: DEFAULT_LARGEST_MESSAGE,
     }
 }

@@ -9,6 +9,13 @@ use std::time::Duration;
 /// Oldest source time by domain; events whose domain could not be read stand under `None`.
 pub type ByDomain = HashMap<Option<DomainName>, UnixMillis>;
 
+/// Since when an event is undelivered: its source time, which a header or an upstream's clock may tell wrong, or else our first append of it.
+/// Neither before 2010 is believed: one record without a time would make everybody's oldest.
+#[must_use]
+pub fn undelivered_since(source_time: UnixMillis, since: Option<UnixMillis>) -> Option<UnixMillis> {
+    [Some(source_time), since].into_iter().flatten().find(|time| *time >= UnixMillis::FIRST_PLAUSIBLE)
+}
+
 /// Notes an event of `domain` and `source_time`.
 pub fn note(oldest: &mut ByDomain, domain: Option<&DomainName>, source_time: UnixMillis) {
     match oldest.get_mut(&domain.cloned()) {
@@ -74,6 +81,16 @@ impl Oldest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_time_that_cannot_be_counts_for_nothing() {
+        let (real, forged, since) = (UnixMillis(1_760_000_000_000), UnixMillis(-1), UnixMillis(1_795_435_230_000));
+        assert_eq!(undelivered_since(real, Some(since)), Some(real));
+        for forged in [forged, UnixMillis(1), UnixMillis(0)] {
+            assert_eq!(undelivered_since(forged, Some(since)), Some(since));
+            assert_eq!(undelivered_since(forged, None), None);
+        }
+    }
 
     #[test]
     fn what_went_into_a_tier_counts_for_its_turn_and_no_longer_than_two() {

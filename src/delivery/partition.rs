@@ -352,11 +352,6 @@ impl Partition {
         let rest = (self.delay.unwrap_or_default() / HEAD_REST_PART).min(LONGEST_HEAD_REST);
         self.head_rest.filter(|_| !self.full_of_heads).map(|since| since + rest)
     }
-
-    /// The heads: undelivered events in memory.
-    pub fn heads(&self) -> impl Iterator<Item = &Record> {
-        self.heads.iter()
-    }
 }
 
 #[cfg(test)]

@@ -120,9 +120,16 @@ pub trait Clock {
     fn broker_now(&self) -> UnixMillis;
     /// Whether our clock is within a minute of the broker's; unknown is sane.
     fn is_sane(&self) -> bool;
-    /// The wall clock while it is sane, else the broker's: for what is written down and judged later, when the clock may be right again.
+    /// Whether a record may die of its age by our clock: nothing that the broker ever said speaks against it.
+    fn may_judge_age(&self) -> bool;
+    /// The wall clock, or the broker's where that is known to be right: for what is signed, written down and judged later, when the clock may
+    /// be right again. Of two that disagree without proof the later one: a first attempt dated too early would let its record die too early.
     fn trusted_now(&self) -> UnixMillis {
-        if self.is_sane() { self.now() } else { self.broker_now() }
+        match (self.is_sane(), self.may_judge_age()) {
+            (true, true) => self.now(),
+            (true, false) => self.now().max(self.broker_now()),
+            (false, _) => self.broker_now(),
+        }
     }
     /// Uniform in 0.0..1.0.
     fn draw(&self) -> f64;

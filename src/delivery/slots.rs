@@ -2,9 +2,10 @@
 //!
 //! Three bounds together:
 //! - each class has its share, and may always have one;
-//! - endpoints that do not answer (see [`Standing`]) together hold at most a quarter of all slots, and half of a class's share. Those tried
-//!   in vain hold at most a quarter of that quarter, so that one that was never tried finds a place and can prove itself; and a second
-//!   attempt to an endpoint that has not answered yet starts only while all of them hold less than a sixteenth of all slots;
+//! - endpoints that do not answer (see [`Standing`]) together hold at most a quarter of all slots, and half of a class's share. While half
+//!   of all slots are free it is half of them: after a start nobody has answered yet, and the healthy ones would wait behind the sick. Those
+//!   tried in vain hold at most a sixteenth, so that one that was never tried finds a place and can prove itself; and a second attempt to
+//!   an endpoint that has not answered yet starts only while all of them hold less than a sixteenth;
 //! - after an outage of our own the number of slots grows from [`RESTART`] to all of them, doubling each second.
 
 use crate::domain::class::Class;
@@ -76,7 +77,8 @@ impl Slots {
     /// Whether an attempt of `class` may start to an endpoint of this standing.
     #[must_use]
     pub fn has_for(&self, class: Class, standing: Standing, now: Duration) -> bool {
-        let (all, part) = ((self.max / 4).max(2), (self.max / 16).max(1));
+        let is_idle = self.running() < self.max / 2;
+        let (all, part) = ((self.max / if is_idle { 2 } else { 4 }).max(2), (self.max / 16).max(1));
         let unanswered = self.unanswered.iter().sum::<usize>();
         let within = match standing {
             Standing::Answering => return self.has(class, now),
@@ -154,8 +156,20 @@ mod tests {
         assert_eq!(take(&mut slots, Class::Fresh, Standing::InVain), 64);
         assert_eq!(take(&mut slots, Class::Retry, Standing::InVain), 0);
         assert_eq!(take(&mut slots, Class::Retry, Standing::Silent), 0);
-        assert_eq!(take(&mut slots, Class::Fresh, Standing::Untried), 192);
-        assert_eq!(take(&mut slots, Class::Fresh, Standing::Answering), 614 - 256);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Answering), 614 - 64);
+        assert_eq!(take(&mut slots, Class::Retry, Standing::Untried), 154, "half of its share, and within a quarter");
+        assert_eq!(take(&mut slots, Class::Replay, Standing::Untried), 256 - 64 - 154);
+    }
+
+    #[test]
+    fn while_half_of_the_slots_are_free_those_never_tried_may_have_half() {
+        let mut slots = Slots::new(1024);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Untried), 307, "half of its share");
+        assert_eq!(take(&mut slots, Class::Retry, Standing::Untried), 154);
+        assert_eq!(take(&mut slots, Class::Fresh, Standing::Answering), 614 - 307, "the others have theirs");
+        slots.unanswered[Class::Fresh.index()] -= 100;
+        slots.running[Class::Fresh.index()] -= 100;
+        assert!(!slots.has_for(Class::Fresh, Standing::Untried, NOW), "when slots are taken it is a quarter again");
     }
 
     #[test]

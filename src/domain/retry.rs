@@ -85,7 +85,7 @@ mod tests {
         loop {
             assert_eq!(before_attempt(policy, &chain, now), None);
             times.push(now.since(START).as_secs());
-            chain.attempted(now, now, OutcomeMark::Status(503));
+            chain.attempted(now, OutcomeMark::Status(503));
             let pause = pauses.get(times.len() - 1).filter(|s| **s > 0).map(|s| Duration::from_secs(*s));
             match after_failure(policy, &chain, pause, draw, &tiers, now) {
                 Next::At(due) => now = due,

@@ -46,11 +46,22 @@ impl BrokerClock {
         proof.map(|_| wall.0.saturating_sub(self.now(wall, monotonic).0))
     }
 
-    /// Whether our clock is within [`SANE`] of the broker's.
+    /// Whether our clock is within [`SANE`] of the broker's; unknown is sane.
     #[must_use]
     pub fn is_sane(&self, wall: UnixMillis, monotonic: Duration) -> bool {
-        self.skew_ms(wall, monotonic).is_none_or(|ms| ms.unsigned_abs() <= SANE.as_millis() as u64)
+        self.skew_ms(wall, monotonic).is_none_or(is_near)
     }
+
+    /// Whether ages may be judged by our clock: no report, however old, speaks against it. One that does may be outdated (this machine was
+    /// suspended) or right (our clock jumped): [`PROOF`] later records are taken in again, and the next report tells which it was.
+    #[must_use]
+    pub fn may_judge_age(&self, wall: UnixMillis, monotonic: Duration) -> bool {
+        is_near(wall.0.saturating_sub(self.now(wall, monotonic).0))
+    }
+}
+
+const fn is_near(skew_ms: i64) -> bool {
+    skew_ms.unsigned_abs() <= SANE.as_millis() as u64
 }
 
 #[cfg(test)]
@@ -66,7 +77,7 @@ mod tests {
         let clock = BrokerClock::default();
         assert_eq!(clock.now(UnixMillis(5), secs(1)), UnixMillis(5));
         assert_eq!(clock.skew_ms(UnixMillis(5), secs(1)), None);
-        assert!(clock.is_sane(UnixMillis(5), secs(1)));
+        assert!(clock.is_sane(UnixMillis(5), secs(1)) && clock.may_judge_age(UnixMillis(5), secs(1)));
     }
 
     #[test]
@@ -76,6 +87,8 @@ mod tests {
         assert!(!clock.is_sane(UnixMillis(2_000_000), secs(310)));
         assert!(clock.is_sane(UnixMillis(2_000_000), secs(311)));
         assert_eq!(clock.skew_ms(UnixMillis(2_000_000), secs(311)), None);
+        assert!(!clock.may_judge_age(UnixMillis(2_000_000), secs(311)), "sane for want of proof is not enough to let a record die");
+        assert!(clock.may_judge_age(UnixMillis(1_301_000), secs(311)), "an old report that agrees does no harm");
         clock.observe(UnixMillis(1_301_000), secs(311));
         assert!(!clock.is_sane(UnixMillis(2_000_000), secs(311)), "the next report tells it again");
     }

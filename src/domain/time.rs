@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
+    /// 2010-01-01T00:00:00Z: nothing that is told of happened before (design §6).
+    pub const FIRST_PLAUSIBLE: Self = Self::from_secs(1_262_304_000);
+
     /// From whole seconds, saturating.
     #[must_use]
     pub const fn from_secs(secs: i64) -> Self {

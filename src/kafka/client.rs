@@ -5,6 +5,7 @@
 //! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record. A
 //! property that only the other kind of client knows is left out: librdkafka would warn of it at every start.
 
+use super::redaction::Redaction;
 use super::scopes::{OF_CONSUMERS, OF_PRODUCERS};
 use crate::domain::class::Class;
 use rdkafka::ClientContext;
@@ -22,8 +23,16 @@ pub const HEADROOM: usize = 64 * 1024;
 /// The largest record of a source topic, in bytes, when it could not be read: Kafka's own default of `max.message.bytes`.
 pub const DEFAULT_LARGEST_MESSAGE: usize = 1_048_588;
 
-/// librdkafka's send buffer, in KiB: 32 MiB of requeues and dead letters that await acknowledgement (design §15).
-const PRODUCER_QUEUE_KBYTES: usize = 32 * 1024;
+/// The largest record that a producer of ours takes, in bytes as librdkafka counts: uncompressed. A legal source record may be far larger than its
+/// topic's `max.message.bytes`, by which the broker judges what it was compressed to; so ours are compressed, too, and the broker judges.
+pub(crate) const LARGEST_UNCOMPRESSED: usize = 100 * 1024 * 1024;
+
+/// librdkafka's send buffer, in KiB: one record must always fit. What waits there is bounded by the classes' budgets, which count it until it
+/// is acknowledged.
+pub const PRODUCER_QUEUE_KBYTES: usize = 128 * 1024;
+
+/// Of the codecs the one that makes JSON smallest.
+const COMPRESSED: (&str, &str) = ("compression.type", "zstd");
 
 /// librdkafka's own `batch.size`, in bytes.
 const BATCH_BYTES: usize = 1_000_000;
@@ -44,6 +53,8 @@ pub struct ClientSettings {
     pub source_topics: Vec<String>,
     /// Further librdkafka properties as the operator gave them, secrets already read.
     pub properties: BTreeMap<String, String>,
+    /// What of their values is never told.
+    pub redaction: Redaction,
     /// The largest source topic's `max.message.bytes`, in bytes (`topics::check` finds it).
     pub largest_message: usize,
 }
@@ -175,7 +186,7 @@ impl ClientSettings {
     /// asking whether it may.
     #[must_use]
     pub fn outbox(&self) -> ClientConfig {
-        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25")]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), COMPRESSED]);
         self.own_producer(&mut config);
         own(&mut config, &[("message.timeout.ms", "0")]);
         config
@@ -185,7 +196,7 @@ impl ClientSettings {
     #[must_use]
     pub fn transactional(&self, transactional_id: &str) -> ClientConfig {
         // librdkafka wants message.timeout.ms ≤ transaction.timeout.ms: a transaction that hangs is aborted and done again.
-        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000")]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000"), COMPRESSED]);
         self.own_producer(&mut config);
         own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000")]);
         config
@@ -224,7 +235,7 @@ impl ClientSettings {
         );
         own(&mut config, defaults);
         for (name, value) in self.properties.iter().filter(|(name, _)| !foreign.contains(&name.as_str())) {
-            config.set(name.as_str(), value.as_str());
+            config.set(canonical(name), value.as_str());
         }
         own(&mut config, &[("bootstrap.servers", &self.brokers.join(",")), ("allow.auto.create.topics", "false")]);
         config.set_log_level(RDKafkaLogLevel::Info);
@@ -239,14 +250,12 @@ impl ClientSettings {
 
     fn own_producer(&self, config: &mut ClientConfig) {
         let largest = self.largest_of_ours();
-        at_least(config, "message.max.bytes", largest);
+        at_least(config, "message.max.bytes", largest.max(LARGEST_UNCOMPRESSED));
         // A batch as a whole counts against the topic's `max.message.bytes`: many small records together must not exceed what one record
         // may.
         at_most(config, "batch.size", largest.min(BATCH_BYTES));
-        // One record must always fit, however small a buffer was asked for.
-        let record_kbytes = largest.div_ceil(1024).saturating_add(1);
-        at_most(config, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES);
-        at_least(config, "queue.buffering.max.kbytes", record_kbytes);
+        let record_kbytes = number(config, "message.max.bytes").unwrap_or(largest).div_ceil(1024).saturating_add(1);
+        at_least(config, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES.max(record_kbytes));
         own(config, &[("acks", "all"), ("enable.idempotence", "true"), ("partitioner", "murmur2_random")]);
     }
 
@@ -261,6 +270,15 @@ impl ClientSettings {
         if answer > 64 * 1024 * 1024 {
             at_least(config, "receive.message.max.bytes", answer.saturating_add(HEADROOM));
         }
+    }
+}
+
+/// The name that we set a property by: of two names in one configuration librdkafka takes the value of either.
+fn canonical(name: &str) -> &str {
+    match name {
+        "max.partition.fetch.bytes" => "fetch.message.max.bytes",
+        "compression.codec" => "compression.type",
+        name => name,
     }
 }
 
@@ -302,7 +320,7 @@ pub fn problems(settings: &ClientSettings) -> Vec<ClientError> {
         config.remove("group.id");
         config
     };
-    let consumer = make::<_, BaseConsumer<PlainContext>>(&apart(settings.consumer(Class::Fresh)), PlainContext::default()).err();
+    let consumer = make::<_, BaseConsumer<PlainContext>>(&apart(settings.consumer(Class::Fresh)), PlainContext::new(settings)).err();
     let producer = apart(settings.outbox()).create::<BaseProducer>().map_err(ClientError::from).err();
     found.extend(consumer.into_iter().chain(producer));
     found.dedup();
@@ -323,7 +341,8 @@ where
 }
 
 /// One line of librdkafka's own log, into ours, under the target `librdkafka`.
-pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+pub(crate) fn log_line(redaction: &Redaction, level: RDKafkaLogLevel, facility: &str, line: &str) {
+    let line = redaction.apply(line);
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(target: "librdkafka", facility, "{line}");
@@ -372,12 +391,18 @@ fn advice(code: RDKafkaErrorCode, trouble: &str) -> Option<&'static str> {
 }
 
 /// Context of clients without callbacks of their own: logs, and keeps the latest trouble so that a time-out can say what is behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PlainContext {
+    redaction: Redaction,
     trouble: Mutex<Option<String>>,
 }
 
 impl PlainContext {
+    /// For one client of these settings.
+    pub(crate) fn new(settings: &ClientSettings) -> Self {
+        Self { redaction: settings.redaction.clone(), trouble: Mutex::default() }
+    }
+
     /// The latest error that librdkafka reported by itself, once.
     pub(crate) fn take_trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -386,7 +411,7 @@ impl PlainContext {
 
 impl ClientContext for PlainContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        log_line(&self.redaction, level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -394,6 +419,7 @@ impl ClientContext for PlainContext {
             return;
         }
         let code = error.rdkafka_error_code().map_or_else(|| "unknown".to_owned(), |code| format!("{code:?}"));
+        let reason = self.redaction.apply(reason);
         tracing::debug!(target: "librdkafka", %code, "{reason}");
         // That all brokers are down says less than why one is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
@@ -420,6 +446,7 @@ pub(crate) mod tests {
             prefix: "cb".into(),
             source_topics: vec!["recording.completed".into()],
             properties: BTreeMap::new(),
+            redaction: Redaction::default(),
             largest_message: DEFAULT_LARGEST_MESSAGE,
         }
     }
@@ -497,13 +524,17 @@ pub(crate) mod tests {
         // (what the operator wrote, where, name, what comes of it)
         let mib = 1024 * 1024;
         type Row<'a> = (&'a [(&'a str, &'a str)], bool, &'a str, usize);
-        let table: [Row<'_>; 10] = [
-            (&[], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
-            (&[("message.max.bytes", "1000000")], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
-            (&[("message.max.bytes", "9000000")], false, "message.max.bytes", 9_000_000),
-            (&[], false, "queue.buffering.max.kbytes", 32_768),
-            (&[("queue.buffering.max.kbytes", "1")], false, "queue.buffering.max.kbytes", 1_090),
-            (&[("queue.buffering.max.kbytes", "1048576")], false, "queue.buffering.max.kbytes", 32_768),
+        let table: [Row<'_>; 14] = [
+            (&[], false, "message.max.bytes", 100 * mib),
+            (&[("message.max.bytes", "1000000")], false, "message.max.bytes", 100 * mib),
+            (&[("message.max.bytes", "200000000")], false, "message.max.bytes", 200_000_000),
+            (&[("message.max.bytes", "1000000")], true, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
+            (&[], false, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES),
+            (&[("queue.buffering.max.kbytes", "1")], false, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES),
+            (&[("queue.buffering.max.kbytes", "1048576")], false, "queue.buffering.max.kbytes", 1_048_576),
+            (&[("message.max.bytes", "200000000")], false, "queue.buffering.max.kbytes", 195_314),
+            (&[("max.partition.fetch.bytes", "2097152")], true, "fetch.message.max.bytes", 2 * mib),
+            (&[("max.partition.fetch.bytes", "1")], true, "fetch.message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
             (&[], true, "fetch.max.bytes", 8 * mib),
             (&[("fetch.max.bytes", "1")], true, "fetch.max.bytes", 4 * mib),
             (&[("fetch.max.bytes", "52428800")], true, "fetch.max.bytes", 8 * mib),
@@ -525,10 +556,10 @@ pub(crate) mod tests {
         for largest in [1000, DEFAULT_LARGEST_MESSAGE, 200 * 1024 * 1024] {
             let s = ClientSettings { largest_message: largest, ..settings("127.0.0.1:1") };
             for class in [Class::Fresh, Class::Retry, Class::Replay] {
-                make::<_, BaseConsumer<PlainContext>>(&s.consumer(class), PlainContext::default()).unwrap();
+                make::<_, BaseConsumer<PlainContext>>(&s.consumer(class), PlainContext::new(&s)).unwrap();
             }
-            make::<_, BaseConsumer<PlainContext>>(&s.reader("g.replay-job.0"), PlainContext::default()).unwrap();
-            make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::default()).unwrap();
+            make::<_, BaseConsumer<PlainContext>>(&s.reader("g.replay-job.0"), PlainContext::new(&s)).unwrap();
+            make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::new(&s)).unwrap();
             for config in [s.outbox(), s.transactional("g.replay-job.0")] {
                 let made: Result<BaseProducer, _> = config.create();
                 assert!(made.is_ok(), "largest {largest}: {:?}", made.err());
@@ -541,7 +572,7 @@ pub(crate) mod tests {
         let s = with(&[("sasl.password", "canary-5512"), ("security.protocol", "canary-5512")]);
         assert!(!format!("{s:?}").contains("canary"));
         assert!(format!("{s:?}").contains("sasl.password"));
-        let Err(error) = make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::default()) else {
+        let Err(error) = make::<_, BaseConsumer<PlainContext>>(&s.plain(), PlainContext::new(&s)) else {
             panic!("an impossible security.protocol was accepted")
         };
         assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
@@ -550,7 +581,9 @@ pub(crate) mod tests {
 
     #[test]
     fn an_unknown_property_is_named() {
-        let Err(error) = make::<_, BaseConsumer<PlainContext>>(&with(&[("no.such.thing", "1")]).plain(), PlainContext::default()) else {
+        let Err(error) =
+            make::<_, BaseConsumer<PlainContext>>(&with(&[("no.such.thing", "1")]).plain(), PlainContext::new(&settings("127.0.0.1:1")))
+        else {
             panic!("an unknown property was accepted")
         };
         assert_eq!(error, ClientError::Property { name: "no.such.thing".into(), cause: NO_SUCH });

@@ -169,7 +169,7 @@ mod tests {
 
         let mut config = settings.consumer(Class::Fresh);
         config.set("auto.offset.reset", "earliest");
-        let consumer: BaseConsumer<PlainContext> = make(&config, PlainContext::default()).unwrap();
+        let consumer: BaseConsumer<PlainContext> = make(&config, PlainContext::new(&settings)).unwrap();
         let start = Instant::now();
         consumer.subscribe(&["recording.completed"]).unwrap();
         let mut names = TopicNames::default();

@@ -61,7 +61,7 @@ impl LagProbe {
     /// # Errors
     /// When the properties do not make a client.
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        Ok(Self { client: make(&settings.plain(), PlainContext::default())?, brokers: settings.brokers.clone() })
+        Ok(Self { client: make(&settings.plain(), PlainContext::new(settings))?, brokers: settings.brokers.clone() })
     }
 
     /// Records between each next offset to commit and the partition's end, never below zero. Partitions that the broker did not answer for

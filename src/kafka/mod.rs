@@ -22,6 +22,7 @@ pub mod lag;
 pub mod outbox;
 pub mod reader;
 pub mod record;
+pub mod redaction;
 pub mod replay;
 pub mod right;
 mod scopes;

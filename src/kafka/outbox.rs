@@ -14,6 +14,7 @@
 
 use super::client::{ClientError, ClientSettings, log_line, make};
 use super::record::client_headers;
+use super::redaction::Redaction;
 use super::right::{Operation, Resource, Right};
 use super::wait::Pauses;
 use crate::delivery::ports::{self, Appended, Refused};
@@ -24,6 +25,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -131,17 +133,18 @@ impl Outstanding {
 struct AckContext {
     appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
     outstanding: Arc<Outstanding>,
+    redaction: Redaction,
 }
 
 impl ClientContext for AckContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        log_line(&self.redaction, level, facility, line);
     }
 
     /// Brokers come and go, and what that costs shows in the outstanding bytes. Whether an error is fatal cannot be told here, because a
     /// fatal one arrives under its own code: the thread asks the client.
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{}", self.redaction.apply(reason));
     }
 }
 
@@ -193,7 +196,8 @@ impl Outbox {
     /// When the properties do not make a client.
     pub fn new(settings: &ClientSettings, observers: Observers) -> Result<Self, ClientError> {
         let outstanding = Arc::new(Outstanding::default());
-        let context = AckContext { appended: observers.appended, outstanding: Arc::clone(&outstanding) };
+        let redaction = settings.redaction.clone();
+        let context = AckContext { appended: observers.appended, outstanding: Arc::clone(&outstanding), redaction: redaction.clone() };
         let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(&settings.outbox(), context)?);
         let stop = Arc::new(AtomicBool::new(false));
         let (served, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
@@ -201,7 +205,10 @@ impl Outbox {
         let fatal = move |code: Code, reason: &str| {
             // A broker takes an idempotent producer from whoever may write to any topic at all.
             let may_write_none = code == Code::ClusterAuthorizationFailed;
-            (observers.fatal)(&format!("{code:?}: {}", if may_write_none { &may_not_write } else { reason }));
+            (observers.fatal)(&format!(
+                "{code:?}: {}",
+                if may_write_none { Cow::Borrowed(may_not_write.as_str()) } else { redaction.apply(reason) }
+            ));
         };
         let thread = thread::Builder::new()
             .name("outbox".into())
@@ -312,6 +319,7 @@ impl ports::Outbox for Outbox {
 mod tests {
     use super::*;
     use crate::domain::record::Header;
+    use crate::kafka::client::LARGEST_UNCOMPRESSED;
     use crate::kafka::client::tests::settings;
     use crate::kafka::embedded::EmbeddedCluster;
     use bytes::Bytes;
@@ -376,7 +384,7 @@ mod tests {
     fn a_record_above_the_limit_is_refused_with_the_code_s_name() {
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
-        let huge = Bytes::from(vec![b'x'; settings("").largest_of_ours() + 1]);
+        let huge = Bytes::from(vec![b'x'; LARGEST_UNCOMPRESSED + 1]);
         let refused = on_a_runtime(outbox.append(record("t", huge))).unwrap_err();
         assert_eq!(refused, Refused { topic: "t".into(), cause: "MessageSizeTooLarge".into() });
         assert_eq!(outbox.unacknowledged_records(), 0);

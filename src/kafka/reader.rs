@@ -45,7 +45,8 @@ impl Reader {
     pub fn from_start(settings: &ClientSettings, topic: &str) -> Result<Self, ReaderError> {
         let partitions = LagProbe::new(settings)?.partitions(topic)?;
         // The client wants a group's name; nothing is ever committed under it.
-        let consumer: BaseConsumer<PlainContext> = make(&settings.reader(&format!("{}.reader", settings.group)), PlainContext::default())?;
+        let consumer: BaseConsumer<PlainContext> =
+            make(&settings.reader(&format!("{}.reader", settings.group)), PlainContext::new(settings))?;
         let start = |error: KafkaError| ReaderError::Start(code_of(&error));
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {

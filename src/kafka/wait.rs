@@ -93,7 +93,7 @@ pub fn wait_for_broker(
     report: &mut dyn FnMut(&Failure),
     keep_waiting: &dyn Fn() -> bool,
 ) -> Result<(), WaitError> {
-    let client: BaseConsumer<PlainContext> = make(&settings.plain(), PlainContext::default())?;
+    let client: BaseConsumer<PlainContext> = make(&settings.plain(), PlainContext::new(settings))?;
     let mut pauses = Pauses::for_broker();
     let mut count = 0;
     let mut trouble = None;

@@ -87,7 +87,8 @@ impl Health {
         self.joined[class.index()].store(joined, Relaxed);
     }
 
-    /// Whether any broker answers. This is a reason for not having joined, not a check of its own: a process that has joined stays ready.
+    /// Whether any broker answers. This is a reason for not having joined, not a check of its own: a process that has joined stays ready until
+    /// the group goes on without it.
     pub fn set_broker_reachable(&self, reachable: bool) {
         self.broker_reachable.store(reachable, Relaxed);
     }

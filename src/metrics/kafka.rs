@@ -3,7 +3,7 @@
 
 use super::events::seconds;
 use super::family::{self, Closed, whole};
-use super::label::KafkaErrorKind;
+use super::label::{KafkaErrorKind, Severity};
 use crate::domain::class::Class;
 use crate::domain::time::UnixMillis;
 use prometheus::{Error, Gauge, IntCounter, IntGauge, IntGaugeVec, Registry};
@@ -22,6 +22,7 @@ pub(super) struct Kafka {
     possible_repeats: IntCounter,
     records_lost: IntCounter,
     errors: Closed<KafkaErrorKind, IntCounter>,
+    topic_findings: Closed<Severity, IntGauge>,
 }
 
 impl Kafka {
@@ -95,6 +96,12 @@ impl Kafka {
                 "Errors reported by the Kafka client, by kind. A rise of transport means that brokers cannot be reached; of authentication, that credentials or permissions are wrong; of produce_refused, that a partition has stopped.",
                 "kind",
             )?,
+            topic_findings: family::int_gauges(
+                registry,
+                "callbackd_topic_findings",
+                "What is wrong with topics, by severity, looked at each minute. Above 0 for refuse means that a guarantee does not hold and the next start is refused; for wait, that a source topic is missing.",
+                "severity",
+            )?,
         })
     }
 }
@@ -161,6 +168,11 @@ impl super::Metrics {
     /// `n` records were deleted by the broker before they were taken in (design §10).
     pub fn records_lost(&self, n: u64) {
         self.kafka.records_lost.inc_by(n);
+    }
+
+    /// So many findings of this severity at the last look at the topics.
+    pub fn set_topic_findings(&self, severity: Severity, n: usize) {
+        self.kafka.topic_findings.of(severity).set(whole(n));
     }
 
     /// The client reported an error.

@@ -102,7 +102,34 @@ impl KafkaErrorKind {
     }
 }
 
+/// How bad it is that a topic is not as it should be: the label `severity` of `callbackd_topic_findings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// It breaks a guarantee. At start: exit code 78. While running: metric and log.
+    Refuse,
+    /// It is waited for, at start and later: not ready until it is mended.
+    Wait,
+    /// It is told, and that is all.
+    Warn,
+}
+
+impl Severity {
+    /// Every severity, the worst first.
+    pub const ALL: [Self; 3] = [Self::Refuse, Self::Wait, Self::Warn];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Wait => "wait",
+            Self::Warn => "warn",
+        }
+    }
+}
+
 label!(SettledAs);
+label!(Severity);
 label!(CircuitState);
 label!(Class);
 label!(KafkaErrorKind);

@@ -21,7 +21,7 @@ mod process;
 
 pub use events::{DOMAIN_CAP, OTHER_DOMAINS};
 pub use health::{Health, HealthCheck, Heartbeat, LIVENESS_LIMIT};
-pub use label::{KafkaErrorKind, SettledAs};
+pub use label::{KafkaErrorKind, SettledAs, Severity};
 
 use prometheus::{Error, Registry, TextEncoder};
 use std::sync::Arc;

@@ -84,6 +84,7 @@ fn every_closed_label_set_is_there_at_zero_before_anything_happened() {
         "callbackd_oldest_undelivered_timestamp_seconds",
         "callbackd_signing_key_expiry_timestamp_seconds",
         "callbackd_own_outage",
+        "callbackd_topic_findings{severity=\"refuse\"}",
     ] {
         assert_eq!(value(&m, series), Some(0.0), "{series}");
     }

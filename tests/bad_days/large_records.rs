@@ -2,8 +2,9 @@
 //! everything is delivered.
 
 use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of, wait_quiet};
+use crate::harness::await_true;
 use crate::harness::daemon::Daemon;
-use crate::harness::kafka::New;
+use crate::harness::kafka::{New, Producer};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::{Scene, event};
 use std::time::Duration;
@@ -40,6 +41,35 @@ fn three_hundred_mebibyte_records_pass_through_a_budget_of_sixteen() {
     assert_bounded(&daemon);
     assert_eq!(accepted.repeats(), 0);
     assert_no_letters(&scene);
+    daemon.stop();
+}
+
+#[test]
+fn what_is_only_legal_because_it_was_compressed_is_requeued_delivered_and_dead_lettered() {
+    // Of ten mebibytes each the broker sees some kilobytes: its limit is one mebibyte.
+    let filler = "x".repeat(10 << 20);
+    let (receiver, accepted) = accepting(|_, nth| Answer::Status(if nth == 1 { 503 } else { 200 }));
+    let mut scene = Scene::new("compressed", 1);
+    scene.delivery = NO_CIRCUIT.into();
+    scene.registry = registry_of([("shop.example", receiver.url("/cb"))], PATIENT);
+    let mut daemon = scene.start();
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let garbage = New::value(format!("{codec}: {filler}")).header("callbackd-id", format!("garbage-{codec}"));
+        let value = event("shop.example", 0).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
+        let good = New::value(value).header("callbackd-id", format!("good-{codec}"));
+        Producer::compressing(&scene.bootstrap, codec).send_all(scene.source(), &[garbage, good]);
+    }
+    await_true("all are delivered at the second attempt", Duration::from_secs(60), || {
+        ["gzip", "snappy", "lz4", "zstd"].iter().all(|codec| accepted.has(&format!("good-{codec}")))
+    });
+    wait_quiet(&scene);
+    let letters = scene.dead_letters();
+    assert_eq!(letters.len(), 4);
+    for letter in &letters {
+        assert_eq!(letter.header("callbackd-reason").as_deref(), Some("undecodable"));
+        assert!(letter.value.as_ref().is_some_and(|value| value.ends_with(filler.as_bytes())), "its bytes intact");
+    }
+    assert_eq!(daemon.metric("callbackd_partitions_stopped", &[]), 0.0);
     daemon.stop();
 }
 

@@ -97,6 +97,11 @@ impl Producer {
         producer
     }
 
+    /// Compressing, so that records far beyond the topic's limit are legal.
+    pub(crate) fn compressing(bootstrap: &str, codec: &str) -> Self {
+        Self::with(bootstrap, &[("compression.type", codec), ("message.max.bytes", "50000000")])
+    }
+
     fn with(bootstrap: &str, more: &[(&str, &str)]) -> Self {
         let refusals = Refusals::default();
         let mut config = ClientConfig::new();

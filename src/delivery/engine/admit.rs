@@ -103,7 +103,7 @@ impl<C: Clock> Engine<C> {
             self.give_back(ticket, Returned::Unsettled);
             return None;
         }
-        let sane_now = self.clock.is_sane().then(|| self.clock.now());
+        let sane_now = self.clock.may_judge_age().then(|| self.clock.now());
         let settings = &self.settings;
         let sorted = catch_unwind(AssertUnwindSafe(|| {
             sort::sort(&self.registry, &record, &chain, ticket.assignment.class, settings.replay_limit, sane_now)

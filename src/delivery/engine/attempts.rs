@@ -144,7 +144,7 @@ impl<C: Clock> Engine<C> {
         if ticket.assignment.phase() == Phase::Fenced && !mutant::active(Mutant::RequeueLateFailureAfterRevoke) {
             return self.give_back(ticket, Returned::Unsettled);
         }
-        chain.attempted(started, now, mark);
+        chain.attempted(started, mark);
         let pause = match verdict {
             Verdict::Retry { pause } => pause,
             Verdict::Delivered | Verdict::Rejected => {
@@ -164,8 +164,8 @@ impl<C: Clock> Engine<C> {
     /// Requeues or buries a record after a failed attempt, which `chain` counts already.
     pub(super) fn retry(&mut self, policy: &Policy, ticket: Ticket, record: &Record, chain: Chain, pause: Option<Duration>) {
         let now = self.clock.trusted_now();
-        // Without a clock that is sane no verdict by age: as if first attempted now.
-        let unaged = (!self.clock.is_sane()).then(|| Chain { first_attempt: None, ..chain.clone() });
+        // No verdict by age without a clock for it: as if first attempted now.
+        let unaged = (!self.clock.may_judge_age()).then(|| Chain { first_attempt: None, ..chain.clone() });
         let judged = unaged.as_ref().unwrap_or(&chain);
         match retry::after_failure(policy, judged, pause, self.clock.draw(), &self.settings.tiers, now) {
             Next::At(due) => {
@@ -189,7 +189,7 @@ impl<C: Clock> Engine<C> {
         warn!(event_id = %chain.id, topic = %record.position.topic, partition = record.position.partition, offset = record.position.offset, "a fault of ours while this record was handled counts as an attempt");
         self.metrics.attempt(AttemptResult::Internal, Duration::ZERO);
         let now = self.clock.trusted_now();
-        chain.attempted(now, now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
+        chain.attempted(now, OutcomeMark::of(&Outcome::Failed(Failure::Internal)));
         self.retry(&Policy::css(), ticket, record, chain, None);
     }
 }

@@ -50,6 +50,8 @@ use tracing::info;
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between sweeps of idle lanes and exports of gauges that cost a walk: once a second.
 const TICKS_PER_SWEEP: u32 = 20;
+/// A tick that comes so long after the one before tells of a process that was stopped.
+const LATE_TICK: Duration = Duration::from_secs(1);
 /// Ticks between looks at lanes that went silent: four a second.
 const TICKS_PER_WATCH: u32 = 5;
 /// Ready results taken in one turn before others have theirs.
@@ -208,6 +210,7 @@ struct Engine<C> {
     jobs: Vec<Job>,
     returns: [Vec<Return>; 3],
     ticks: u32,
+    last_tick: Duration,
     suspended_logged: HashMap<DomainName, Duration>,
     drain_deadline: Option<Duration>,
     left: bool,
@@ -228,6 +231,7 @@ impl<C: Clock> Engine<C> {
         lanes.set_contended(registry.endpoints() > 1);
         Self {
             outage: Outage::new(clock.monotonic()),
+            last_tick: clock.monotonic(),
             clock,
             registry,
             snapshot,
@@ -298,7 +302,9 @@ impl<C: Clock> Engine<C> {
         }
         let now = self.clock.monotonic();
         self.ticks += 1;
-        if self.ticks.is_multiple_of(TICKS_PER_WATCH) {
+        // This process stood still: answers may wait in the sockets, and nobody's silence is proven before they are read.
+        let stood_still = now.saturating_sub(std::mem::replace(&mut self.last_tick, now)) >= LATE_TICK;
+        if self.ticks.is_multiple_of(TICKS_PER_WATCH) && !stood_still {
             let parked = self.lanes.watch(now);
             self.parking.extend(parked);
         }
@@ -329,7 +335,9 @@ impl<C: Clock> Engine<C> {
             .chain(self.holds.values().map(|h| &h.chain))
             .chain(self.probes.iter().map(|c| &c.chain));
         for chain in in_memory {
-            oldest::note(&mut by_domain, chain.domain.as_ref(), chain.source_time);
+            if let Some(since) = oldest::undelivered_since(chain.source_time, chain.since) {
+                oldest::note(&mut by_domain, chain.domain.as_ref(), since);
+            }
         }
         self.metrics.set_oldest_undelivered(by_domain.values().min().copied());
         let named = by_domain.iter().filter_map(|(domain, at)| Some((domain.as_ref()?.as_str(), *at)));

@@ -1,5 +1,6 @@
 //! Settling: requeues, dead letters, and what goes back to intake.
 
+use super::super::oldest;
 use super::{Engine, Job, Leaving};
 use crate::delivery::handover::{Return, Returned, Ticket, ToIntake};
 use crate::delivery::ports::{Appended, Clock, Refused};
@@ -57,9 +58,11 @@ impl<C: Clock> Engine<C> {
                 match purpose {
                     Purpose::Requeue { tier, reason } => {
                         self.metrics.requeued(&tier.label, reason);
-                        // A name that nobody has registered is anything that upstream wrote: not one more entry for each.
-                        let domain = chain.domain.as_ref().filter(|_| reason != RequeueReason::UnknownDomain);
-                        self.oldest.requeued(tier.delay, domain, chain.source_time, self.clock.monotonic());
+                        // A name that nobody has registered is anything that somebody wrote: not one more entry for each.
+                        let domain = chain.domain.as_ref().filter(|name| self.registry.domain(name).is_some());
+                        let undelivered = oldest::undelivered_since(chain.source_time, chain.since);
+                        let since = undelivered.unwrap_or_else(|| self.clock.broker_now());
+                        self.oldest.requeued(tier.delay, domain, since, self.clock.monotonic());
                     }
                     Purpose::Bury { reason } => {
                         self.metrics.dead_letter(reason);

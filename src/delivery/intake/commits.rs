@@ -1,6 +1,6 @@
 //! Commits: what is due, what was accepted, and the last one before leaving.
 
-use super::{COMMIT_INTERVAL, EXPORT_INTERVAL, Ended, Thread};
+use super::{COMMIT_INTERVAL, EXPORT_INTERVAL, Ended, Loop};
 use crate::delivery::partition::Partition;
 use crate::delivery::ports::{Clock, CommitMode, CommitRefused, Source, TopicPartition};
 use crate::domain::offsets::CommitPoint;
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use tracing::{debug, warn};
 
-impl<S: Source, C: Clock> Thread<S, C> {
+impl<S: Source, C: Clock> Loop<S, C> {
     /// The commit points of dirty partitions.
     pub(super) fn points(&mut self, which: impl Fn(&Partition) -> bool) -> Vec<(TopicPartition, CommitPoint)> {
         // While draining, records are dropped unseen, so the position must not be committed.

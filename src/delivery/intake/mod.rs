@@ -93,14 +93,14 @@ pub struct Context<C> {
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// Polling the source; then [`Thread::on_event`].
+    /// Polling the source; then [`Loop::on_event`].
     Source {
         /// At most this long.
         timeout: Duration,
         /// At most this many records.
         max: usize,
     },
-    /// Returns; then, if one came, [`Thread::on_message`].
+    /// Returns; then, if one came, [`Loop::on_message`].
     Returns {
         /// How long.
         timeout: Duration,
@@ -118,15 +118,15 @@ enum State {
 
 /// Runs until drained or fatal.
 pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
-    let mut thread = Thread::new(source, context);
+    let mut intake = Loop::new(source, context);
     loop {
-        let ended = match thread.turn() {
+        let ended = match intake.turn() {
             Ok(Wait::Source { timeout, max }) => {
-                let event = thread.source.poll(timeout, max);
-                thread.on_event(event)
+                let event = intake.source.poll(timeout, max);
+                intake.on_event(event)
             }
-            Ok(Wait::Returns { timeout }) => match thread.context.inbox.recv_timeout(timeout) {
-                Ok(message) => thread.on_message(message),
+            Ok(Wait::Returns { timeout }) => match intake.context.inbox.recv_timeout(timeout) {
+                Ok(message) => intake.on_message(message),
                 // That the engine is gone is found by the next turn.
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
             },
@@ -139,7 +139,7 @@ pub fn run<S: Source, C: Clock>(source: S, context: Context<C>) -> Ended {
 }
 
 /// One class's intake.
-pub(super) struct Thread<S, C> {
+pub(super) struct Loop<S, C> {
     pub(super) source: S,
     state: State,
     pub(super) context: Context<C>,
@@ -166,7 +166,7 @@ pub(super) struct Thread<S, C> {
     resting: bool,
 }
 
-impl<S: Source, C: Clock> Thread<S, C> {
+impl<S: Source, C: Clock> Loop<S, C> {
     pub(super) fn new(source: S, context: Context<C>) -> Self {
         let (records, bytes) =
             (context.class.share(context.settings.max_records()), context.class.share(context.settings.max_in_flight_bytes));
@@ -213,8 +213,12 @@ impl<S: Source, C: Clock> Thread<S, C> {
                 Err(TryRecvError::Disconnected) => break true,
             }
         };
-        if let Some(timeout) = self.revoke_goes_on(engine_gone) {
-            return Ok(Wait::Returns { timeout });
+        if let Some(left) = self.revoke_goes_on(engine_gone) {
+            // Partitions that stay go on with what was read of them.
+            self.release_heads();
+            // An engine that is gone is found out by the next turn.
+            let _ = self.hand_over();
+            return Ok(Wait::Returns { timeout: left.min(POLL) });
         }
         if engine_gone {
             return Err(Ended::EngineGone);
@@ -361,6 +365,7 @@ impl<S: Source, C: Clock> Thread<S, C> {
             (State::Reading, SourceEvent::Lost(names)) => {
                 warn!(class = %self.context.class, partitions = names.len(), "partitions lost: the group went on without us");
                 self.context.metrics.rebalance(self.context.class);
+                self.context.health.set_joined(self.context.class, false);
                 self.tell_uncommitted(|p| names.contains(&p.name));
                 self.end(&names);
                 self.source.release(&names);

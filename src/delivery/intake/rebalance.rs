@@ -1,6 +1,6 @@
 //! Partitions come and go: where they start, what is waited for when they leave, what fences their late results.
 
-use super::{State, Thread};
+use super::{Loop, State};
 use crate::delivery::handover::{Phase, ToEngine};
 use crate::delivery::partition::{Partition, Start};
 use crate::delivery::ports::{Assigned, Clock, Source, TopicPartition};
@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use tracing::{debug, error, info};
 
-impl<S: Source, C: Clock> Thread<S, C> {
+impl<S: Source, C: Clock> Loop<S, C> {
     pub(super) fn begin(&mut self, assigned: &[Assigned]) {
         let mut starts = Vec::with_capacity(assigned.len());
         for one in assigned {

@@ -1,6 +1,6 @@
 //! Records: taken in, held as heads, handed over, and taken back.
 
-use super::Thread;
+use super::Loop;
 use crate::delivery::handover::{Intake, Return, Returned};
 use crate::delivery::mutant::{self, Mutant};
 use crate::delivery::partition::{Partition, Taken};
@@ -12,7 +12,7 @@ use crate::metrics::{KafkaErrorKind, Metrics};
 use std::sync::Arc;
 use tracing::error;
 
-impl<S: Source, C: Clock> Thread<S, C> {
+impl<S: Source, C: Clock> Loop<S, C> {
     /// Records that were read.
     pub(super) fn take_in(&mut self, records: Vec<Record>) {
         if self.draining {

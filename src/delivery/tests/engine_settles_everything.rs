@@ -1,6 +1,7 @@
 //! What is handed to the engine comes back once, settled or not, whatever happens on its way.
 
 use super::super::handover::{Phase, Returned, ToEngine};
+use super::super::ports::Clock as _;
 use super::simulated::{EPOCH, World, event, header, record, registry, secs};
 use crate::domain::class::Class;
 use crate::domain::headers::name;
@@ -101,6 +102,48 @@ fn a_failure_while_our_clock_is_wrong_is_retried_and_not_buried_by_age() {
     let topics: Vec<&str> = appended.iter().map(|r| &*r.topic).collect();
     assert_eq!(topics, ["callbackd.retry.1m"]);
     assert_eq!(header(&appended[0], name::ATTEMPTS), Some("4"));
+}
+
+#[test]
+fn while_nothing_proves_which_clock_is_right_nothing_dies_of_its_age() {
+    let mut world = World::new(registry(&["shop"], "cb"));
+    let tier = World::assignment(Class::Retry, "callbackd.retry.1m");
+    let first = (name::FIRST_ATTEMPT_MS, EPOCH.minus(secs(600)).0.to_string());
+    let headers = [(name::ATTEMPTS, "3".to_owned()), first];
+    world.hand_over(&tier, vec![record("callbackd.retry.1m", 0, EPOCH, &event("shop"), &headers)]);
+    world.clock.ahead.set(3 * 24 * 3600 * 1000);
+    world.clock.report_is_old.set(true);
+    assert!(world.clock.is_sane() && !world.clock.may_judge_age());
+    let _ = world.run(secs(5), |_, _| (Duration::ZERO, status(200)), |_| {});
+    assert_eq!(world.requests.borrow().len(), 1, "it has its attempt");
+    assert!(world.appended.borrow().is_empty(), "and no letter");
+}
+
+#[test]
+fn names_and_times_that_a_tiers_headers_make_up_are_no_ones_oldest() {
+    let mut world = World::new(registry(&["shop"], "cb"));
+    let tier = World::assignment(Class::Retry, "callbackd.retry.5s");
+    let due = EPOCH.plus(secs(50)).0.to_string();
+    let records = (0..3).map(|n| {
+        let domain = if n == 2 { "shop".to_owned() } else { format!("forged-{n}") };
+        let headers =
+            [(name::DOMAIN, format!("{domain}.example")), (name::DUE_MS, due.clone()), (name::SOURCE_MS, ["-1", "1", "-5"][n].to_owned())];
+        record("callbackd.retry.5s", n as i64, EPOCH.minus(secs(5)), &event("shop"), &headers)
+    });
+    world.hand_over(&tier, records.collect());
+    world.metrics.set_domains(["shop.example"]);
+    let _ = world.run(secs(3), |_, _| (Duration::ZERO, status(200)), |_| {});
+    assert_eq!(world.appended.borrow().len(), 3, "moved on");
+    let text = world.metrics.render();
+    let value = |series: &str| text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok()).unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    let appended = EPOCH.minus(secs(5)).0 as f64 / 1000.0;
+    for series in
+        ["callbackd_oldest_undelivered_timestamp_seconds", "callbackd_domain_oldest_undelivered_timestamp_seconds{domain=\"shop.example\"}"]
+    {
+        assert_eq!(value(series), appended, "{series}");
+    }
+    assert_eq!(value("callbackd_domain_oldest_undelivered_timestamp_seconds{domain=\"_other\"}"), 0.0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::super::attempt::Success;
 use super::super::handover::{Intake, Phase, Return, Returned, Ticket, ToEngine, ToIntake};
-use super::super::intake::{Context, Ended, Positions, run};
+use super::super::intake::{Context, Ended, Loop, Positions, Wait, run};
 use super::super::ports::{Assigned, Clock, CommitMode, CommitRefused, Source, SourceEvent, TopicPartition};
 use super::super::settle::Settlement;
 use super::simulated::{EPOCH, record, secs, settings};
@@ -34,6 +34,9 @@ impl Clock for Restless {
         EPOCH.plus(Duration::from_millis(self.0.load(Ordering::Relaxed)))
     }
     fn is_sane(&self) -> bool {
+        true
+    }
+    fn may_judge_age(&self) -> bool {
         true
     }
     fn draw(&self) -> f64 {
@@ -118,6 +121,11 @@ impl<F: FnMut(&mut Stage) -> SourceEvent> Source for Script<F> {
 }
 
 fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> SourceEvent) -> Ended {
+    let (script, context) = scene(class, max_in_flight, poll);
+    run(script, context)
+}
+
+fn scene<F: FnMut(&mut Stage) -> SourceEvent>(class: Class, max_in_flight: usize, poll: F) -> (Script<F>, Context<Restless>) {
     let clock = Restless::default();
     let (engine_sender, engine) = unbounded_channel();
     let (intake, inbox) = channel();
@@ -145,7 +153,7 @@ fn play(class: Class, max_in_flight: usize, poll: impl FnMut(&mut Stage) -> Sour
         health: Health::new(),
         positions: Positions::default(),
     };
-    run(Script { stage, clock, polls: 0, poll }, context)
+    (Script { stage, clock, polls: 0, poll }, context)
 }
 
 fn name(topic: &str) -> TopicPartition {
@@ -385,6 +393,39 @@ fn told_to_leave_in_the_middle_of_a_revoke_it_leaves_though_cut_attempts_never_c
         }
     });
     assert_eq!(ended, Ended::Left);
+}
+
+#[test]
+fn a_long_grace_is_waited_for_in_short_turns_so_that_the_loop_beats_and_heads_of_what_stays_are_released() {
+    let (script, mut context) = scene(Class::Retry, 16, |_| SourceEvent::Nothing);
+    context.settings.revoke_grace = Duration::from_secs(60);
+    let mut intake = Loop::new(script, context);
+    let (kept, going) = ("callbackd.retry.1m", "callbackd.retry.5s");
+    let now = EPOCH.plus(Duration::from_secs(3));
+    for event in [
+        SourceEvent::Assigned(vec![assigned(kept, None, 0, 10), assigned(going, None, 0, 10)]),
+        SourceEvent::Batch(vec![
+            record(kept, 0, now.minus(Duration::from_secs(59)), "{}", &[]),
+            record(going, 0, EPOCH.minus(Duration::from_secs(9)), "{}", &[]),
+        ]),
+    ] {
+        assert_eq!(intake.on_event(event), None);
+    }
+    let _ = intake.turn();
+    assert_eq!(intake.on_event(SourceEvent::Revoking(vec![name(going)])), None);
+    let mut handed = Vec::new();
+    for _ in 0..100 {
+        match intake.turn() {
+            Ok(Wait::Returns { timeout }) => assert!(timeout <= Duration::from_millis(100), "{timeout:?}"),
+            Ok(Wait::Source { .. }) => panic!("the source is polled in the middle of a revoke"),
+            Err(ended) => panic!("{ended:?}"),
+        }
+        while let Ok(message) = intake.source.stage.engine.try_recv() {
+            let ToEngine::Batch(batch) = message else { continue };
+            handed.extend(batch.into_iter().map(|one| one.ticket.assignment.topic.to_string()));
+        }
+    }
+    assert_eq!(handed, [going, kept]);
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub(super) struct VirtualClock {
     timeline: Rc<Timeline>,
     /// How far our wall clock is ahead of the broker's, in milliseconds.
     pub(super) ahead: Rc<Cell<i64>>,
+    /// That the broker's last report is too old to prove how far.
+    pub(super) report_is_old: Rc<Cell<bool>>,
     /// The source of random draws; `None`: always 0.5.
     pub(super) chance: Rc<RefCell<Option<fastrand::Rng>>>,
 }
@@ -165,6 +167,10 @@ impl Clock for VirtualClock {
     }
 
     fn is_sane(&self) -> bool {
+        self.may_judge_age() || self.report_is_old.get()
+    }
+
+    fn may_judge_age(&self) -> bool {
         self.ahead.get().abs() <= 60_000
     }
 
@@ -232,6 +238,7 @@ pub(super) struct World {
     pub(super) bodies: Rc<RefCell<Vec<Bytes>>>,
     pub(super) appended: Rc<RefCell<Vec<NewRecord>>>,
     pub(super) refuses: Rc<Cell<bool>>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) drain_at: Option<Duration>,
     to_engine: Option<UnboundedSender<ToEngine>>,
     inbox: Option<UnboundedReceiver<ToEngine>>,
@@ -255,6 +262,7 @@ impl World {
             rested: Vec::new(),
             appended: Rc::default(),
             refuses: Rc::default(),
+            metrics: Metrics::new(&["5s".to_owned(), "1m".to_owned()], &["source".to_owned()]).unwrap(),
             drain_at: None,
             to_engine: Some(to_engine),
             inbox: Some(inbox),
@@ -315,7 +323,7 @@ impl World {
             clock: clock.clone(),
             settings: self.settings.clone(),
             registry: Arc::clone(&self.registry),
-            metrics: Metrics::new(&["5s".to_owned(), "1m".to_owned()], &["source".to_owned()]).unwrap(),
+            metrics: Arc::clone(&self.metrics),
             health: Health::new(),
             inbox: self.inbox.take().unwrap(),
             intakes: self.senders.take().unwrap(),

@@ -8,9 +8,6 @@ use super::scan::{Text, Token};
 use super::{EventKind, PushStartSource};
 use std::time::Duration;
 
-/// From 2010-01-01T00:00:00Z on a push start is plausible (design §6).
-const EARLIEST_PUSH: UnixMillis = UnixMillis::from_secs(1_262_304_000);
-
 /// Until this long after the record a push start is plausible (design §6).
 const LATEST_PUSH: Duration = Duration::from_secs(24 * 3600);
 
@@ -236,7 +233,7 @@ impl<'a> Found<'a> {
     /// When the push started: the first plausible of the fields that may tell, else `record_timestamp`.
     pub(super) fn push_start(&self, kind: EventKind, record_timestamp: UnixMillis) -> Result<(UnixMillis, PushStartSource), FieldFault> {
         let latest = if record_timestamp.0 < 0 { LATEST_PUSH_EVER } else { record_timestamp.plus(LATEST_PUSH) };
-        let plausible = EARLIEST_PUSH..=latest;
+        let plausible = UnixMillis::FIRST_PLAUSIBLE..=latest;
         let own: &[Field] = match kind {
             EventKind::RecordingFile => &[],
             EventKind::RecordingStatus => &[Field::EventTime],

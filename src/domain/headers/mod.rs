@@ -169,7 +169,7 @@ impl Chain {
     }
 
     /// One attempt more, with `outcome`, started at `started`. The history counts from start to start, so it needs no end.
-    pub fn attempted(&mut self, started: UnixMillis, _now: UnixMillis, outcome: OutcomeMark) {
+    pub fn attempted(&mut self, started: UnixMillis, outcome: OutcomeMark) {
         let first = *self.first_attempt.get_or_insert(started);
         let seconds = self.last_attempt.map_or(0, |last| started.since(last).as_secs());
         self.history.push(outcome, seconds);
@@ -529,7 +529,7 @@ mod tests {
         ]);
         let record = record(&headers);
         let mut chain = Chain::read(&record, Origin::Tier, DAY);
-        chain.attempted(UnixMillis(1_795_435_230_500), UnixMillis(1_795_435_231_000), OutcomeMark::Status(503));
+        chain.attempted(UnixMillis(1_795_435_230_500), OutcomeMark::Status(503));
         let (headers, dropped) = chain.requeue_headers(&record, UnixMillis(1_795_435_291_000), UnixMillis(1_795_435_231_001));
         assert!(!dropped);
         assert_eq!(
@@ -560,7 +560,7 @@ mod tests {
         chain.domain = DomainName::parse("push.shop.example");
         for n in 0..200 {
             let now = UnixMillis(APPEND + 60_400 * n);
-            chain.attempted(now, now.plus(Duration::from_secs(20)), OutcomeMark::Result(AttemptResult::Timeout));
+            chain.attempted(now, OutcomeMark::Result(AttemptResult::Timeout));
             let due = now.plus(Duration::from_secs(60));
             record.headers = chain.requeue_headers(&record, due, now).0;
             record.timestamp = now;
@@ -625,7 +625,7 @@ mod tests {
             ..Chain::read(&record, Origin::Source, DAY)
         };
         for n in 0..1_000 {
-            chain.attempted(UnixMillis(APPEND + n * 604_800_000), UnixMillis(APPEND), OutcomeMark::Result(AttemptResult::UnexpectedStatus));
+            chain.attempted(UnixMillis(APPEND + n * 604_800_000), OutcomeMark::Result(AttemptResult::UnexpectedStatus));
         }
         chain.first_attempt = Some(UnixMillis(i64::MIN));
         let (mut headers, _) = chain.dead_letter_headers(&record, Reason::AttemptsExhausted, &label("x", 999), UnixMillis(0));

@@ -2,6 +2,7 @@
 
 use crate::delivery::ports::TopicPartition;
 use crate::kafka::client::log_line;
+use crate::kafka::redaction::Redaction;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -37,11 +38,12 @@ pub(super) struct Context {
     deferred: Mutex<Option<KafkaError>>,
     closing: AtomicBool,
     metrics: Arc<Metrics>,
+    redaction: Redaction,
 }
 
 impl Context {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { notices: Mutex::default(), deferred: Mutex::default(), closing: AtomicBool::new(false), metrics }
+    pub(super) fn new(metrics: Arc<Metrics>, redaction: Redaction) -> Self {
+        Self { notices: Mutex::default(), deferred: Mutex::default(), closing: AtomicBool::new(false), metrics, redaction }
     }
 
     fn notices(&self) -> MutexGuard<'_, VecDeque<Notice>> {
@@ -86,11 +88,11 @@ fn names(list: &TopicPartitionList) -> Vec<(String, i32)> {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        log_line(&self.redaction, level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", "{reason}");
+        tracing::debug!(target: "librdkafka", "{}", self.redaction.apply(reason));
         match error.rdkafka_error_code() {
             Some(code) => self.notices().push_back(Notice::Trouble(code)),
             None => self.metrics.kafka_error(KafkaErrorKind::Other),

@@ -61,6 +61,7 @@ impl Denied {
         if !std::mem::replace(&mut self.kept_out, true) {
             tracing::error!(class = %self.class, "nothing is taken in: {missing}");
         }
+        self.health.set_joined(self.class, false);
         self.health.set_kept_out(self.class, Some(missing));
     }
 
@@ -104,7 +105,7 @@ fn is_refused(settings: &ClientSettings, probe: &LagProbe, topic: &str) -> bool 
         Err(LagError::NoTopic(_) | LagError::Unanswered { .. }) => return false,
     }
     // Commits nothing and joins nothing: the client only wants a group's name.
-    let Ok(client) = make::<_, BaseConsumer<PlainContext>>(&settings.reader(&settings.group), PlainContext::default()) else {
+    let Ok(client) = make::<_, BaseConsumer<PlainContext>>(&settings.reader(&settings.group), PlainContext::new(settings)) else {
         return false;
     };
     let mut list = TopicPartitionList::with_capacity(1);

@@ -98,7 +98,8 @@ impl Consumer {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Result<Self, ClientError> {
-        let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics)))?;
+        let client: BaseConsumer<Context> =
+            make(&settings.consumer(class), Context::new(Arc::clone(&metrics), settings.redaction.clone()))?;
         let client = Arc::new(client);
         let topics = match class {
             Class::Fresh => settings.source_topics.clone(),
@@ -164,8 +165,7 @@ impl Consumer {
                     continue;
                 }
                 Notice::Trouble(code) => {
-                    self.denied.met(code);
-                    self.metrics.kafka_error(kind_of(code));
+                    self.count(Some(code));
                     continue;
                 }
             };
@@ -214,7 +214,7 @@ impl Consumer {
         self.anew.ask(now, |names| questions.ask(names));
         if let Some(error) = refused {
             tracing::warn!(class = %self.class, cause = %code_of(&error), "commits or watermarks of partitions cannot be read yet, asking again");
-            self.count(&error);
+            self.count(error.rdkafka_error_code());
         }
         let assigned = self.resolving.told(now)?;
         if let Some(committer) = &self.committer {
@@ -233,8 +233,8 @@ impl Consumer {
         (!unsure.is_empty()).then_some(SourceEvent::OutOfRange { outside: Vec::new(), unsure })
     }
 
+    /// An error that the client's context has noted, and with it counted, already.
     fn on_error(&mut self, error: &KafkaError) -> Option<SourceEvent> {
-        self.count(error);
         if let KafkaError::MessageConsumptionFatal(code) = error {
             return Some(SourceEvent::Fatal(format!("{code:?}")));
         }
@@ -271,7 +271,7 @@ impl Consumer {
         if !unsure.is_empty() {
             if let Err(error) = self.with_commits(&mut unsure) {
                 tracing::warn!(class = %self.class, cause = %code_of(&error), "a partition is not read any more, and the commits at which all would begin anew cannot be read yet, asking again");
-                self.count(&error);
+                self.count(error.rdkafka_error_code());
                 self.stopped.iter_mut().for_each(|stopped| stopped.later(now));
                 return None;
             }
@@ -298,11 +298,15 @@ impl Consumer {
         Ok(())
     }
 
-    fn count(&mut self, error: &KafkaError) {
-        if let Some(code) = error.rdkafka_error_code() {
+    fn count(&mut self, code: Option<Code>) {
+        if let Some(code) = code {
             self.denied.met(code);
         }
-        self.metrics.kafka_error(error.rdkafka_error_code().map_or(KafkaErrorKind::Other, kind_of));
+        let kind = code.map_or(KafkaErrorKind::Other, kind_of);
+        // Intake counts these, once for all partitions that go on elsewhere.
+        if kind != KafkaErrorKind::OffsetReset {
+            self.metrics.kafka_error(kind);
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Member {
 
     /// The group's commit of the partition.
     pub(super) fn committed(&self, topic: &str) -> i64 {
-        let observer: BaseConsumer<PlainContext> = make(&self.settings.consumer(Class::Fresh), PlainContext::default()).unwrap();
+        let observer: BaseConsumer<PlainContext> = make(&self.settings.consumer(Class::Fresh), PlainContext::new(&self.settings)).unwrap();
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, 0);
         let answered = observer.committed_offsets(asked, Duration::from_secs(10)).unwrap();

@@ -6,6 +6,7 @@ use crate::domain::record::NewRecord;
 use crate::kafka::client::{ClientSettings, PlainContext, log_line, make};
 use crate::kafka::outbox::{Fate, fate};
 use crate::kafka::record::client_headers;
+use crate::kafka::redaction::Redaction;
 use crate::kafka::right::is_denied;
 use crate::kafka::wait::Pauses;
 use rdkafka::ClientContext;
@@ -37,8 +38,8 @@ pub(super) struct JobOffset {
     pub(super) metadata: String,
 }
 
-#[derive(Default)]
 struct CopyContext {
+    redaction: Redaction,
     failed: Mutex<Option<Code>>,
 }
 
@@ -50,11 +51,11 @@ impl CopyContext {
 
 impl ClientContext for CopyContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
+        log_line(&self.redaction, level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+        tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{}", self.redaction.apply(reason));
     }
 }
 
@@ -77,7 +78,8 @@ pub(super) struct Copier {
 impl Copier {
     /// Fences an earlier run: its open transaction is over before the job's offsets are read.
     pub(super) fn start(settings: &ClientSettings, name: &str) -> Result<Self, ReplayError> {
-        let producer = make(&settings.transactional(name), CopyContext::default())?;
+        let producer =
+            make(&settings.transactional(name), CopyContext { redaction: settings.redaction.clone(), failed: Mutex::default() })?;
         let copier = Self { producer, rights: Rights::of(settings, name) };
         copier.until_done("starting transactions", || copier.producer.init_transactions(QUESTION))?;
         Ok(copier)

@@ -96,7 +96,7 @@ pub fn run(
     let name = format!("{}.replay-job.{}", settings.group, filters.hash());
     let letters = settings.dead_letter_topic();
     let copier = if options.dry_run { None } else { Some(Copier::start(settings, &name)?) };
-    let reader: BaseConsumer<PlainContext> = make(&settings.reader(&name), PlainContext::default())?;
+    let reader: BaseConsumer<PlainContext> = make(&settings.reader(&name), PlainContext::new(settings))?;
     let rights = Rights::of(settings, &name);
     let known = known(settings, &reader, &letters, &rights)?;
     let (lanes, fresh_pass) = starts(&known, options.again);

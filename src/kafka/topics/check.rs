@@ -11,28 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// At start: exit code 78. While running: logged.
-    Refuse,
-    /// At start: not ready until it is mended.
-    Wait,
-    /// Said, and gone on.
-    Warn,
-}
-
-impl Severity {
-    /// In words, for tables.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refuse => "refuse",
-            Self::Wait => "wait",
-            Self::Warn => "warn",
-        }
-    }
-}
+pub use crate::metrics::Severity;
 
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -166,7 +166,7 @@ fn await_metadata(admin: &AdminClient<PlainContext>, created: &[Created]) {
 }
 
 fn admin(settings: &TopicSettings) -> Result<AdminClient<PlainContext>, TopicsError> {
-    Ok(make(&settings.client.plain(), PlainContext::default())?)
+    Ok(make(&settings.client.plain(), PlainContext::new(&settings.client))?)
 }
 
 /// Asks for the topics that concern us, and their settings where there are any.

@@ -2,7 +2,7 @@
 
 use super::super::super::engine::{self, Drained, Parts};
 use super::super::super::handover::ToIntake;
-use super::super::super::intake::{Context, Positions, Thread, Wait};
+use super::super::super::intake::{Context, Loop, Positions, Wait};
 use super::super::super::ports::Source as _;
 use super::super::super::settings::Settings;
 use super::broker::Broker;
@@ -50,7 +50,7 @@ enum Waits {
 }
 
 struct Intake {
-    thread: Option<Thread<SimSource, SimClock>>,
+    thread: Option<Loop<SimSource, SimClock>>,
     waits: Waits,
 }
 
@@ -103,7 +103,7 @@ impl Replica {
                 positions: Arc::clone(&positions),
             };
             let source = SimSource::join(&around.broker, class, number);
-            Intake { thread: Some(Thread::new(source, context)), waits: Waits::Nothing }
+            Intake { thread: Some(Loop::new(source, context)), waits: Waits::Nothing }
         });
         for class in Class::ALL {
             around.broker.borrow_mut().rebalance(class);

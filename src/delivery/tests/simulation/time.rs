@@ -134,6 +134,10 @@ impl Clock for SimClock {
         self.broker.borrow().is_sane(self.now(), self.monotonic())
     }
 
+    fn may_judge_age(&self) -> bool {
+        self.broker.borrow().may_judge_age(self.now(), self.monotonic())
+    }
+
     fn draw(&self) -> f64 {
         self.chance.borrow_mut().f64()
     }
