@@ -10,7 +10,6 @@ use crate::domain::headers::Chain;
 use crate::domain::id::DomainName;
 use crate::domain::record::Record;
 use crate::domain::requeue::RequeueReason;
-use crate::domain::tier::Place;
 use crate::domain::time::UnixMillis;
 use crate::metrics::SettledAs;
 use std::collections::VecDeque;
@@ -19,11 +18,7 @@ use tracing::info;
 impl<C: Clock> Engine<C> {
     pub(super) fn requeue(&mut self, ticket: Ticket, record: &Record, chain: Chain, due: UnixMillis, reason: RequeueReason) {
         let now = self.clock.broker_now();
-        let tier = match self.settings.tiers.place(due.since(now)) {
-            Place::Tier(tier) => tier,
-            Place::Due | Place::Hold => self.settings.tiers.smallest(),
-        };
-        let tier = tier.clone();
+        let tier = self.settings.tiers.tier_for(due.since(now)).clone();
         let (departure, dropped) = Departure::requeue(record, &chain, &tier, due, now);
         if reason == RequeueReason::Retry {
             info!(
