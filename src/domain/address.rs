@@ -116,6 +116,8 @@ const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 const NAT64_LOCAL: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 /// 6to4 (RFC 3056): the IPv4 is in bits 16–47.
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
+/// Teredo (RFC 4380): the server's IPv4 is in bits 32–63, the client's in the last 32, inverted.
+const TEREDO: Ipv6Net = v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32);
 /// IPv4-translated addresses (RFC 2765): the IPv4 is in the last 32 bits.
 const TRANSLATED: Ipv6Net = v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96);
 /// IPv4-compatible addresses, long deprecated: the IPv4 is in the last 32 bits.
@@ -237,8 +239,20 @@ fn never_v4(address: &Ipv4Addr) -> bool {
     NEVER_V4.iter().any(|net| net.contains(address))
 }
 
-/// The IPv4 addresses that a gateway on the way could translate `address` to.
-fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
+/// The IPv4 addresses that a gateway on the way could translate `address` to, or unwrap it for.
+fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 5] {
+    let [a, b, c, d] = by_prefix(address);
+    [a, b, c, d, isatap(address)]
+}
+
+/// The IPv4 address in the interface identifier of ISATAP (RFC 5214), under whatever prefix.
+fn isatap(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let o = address.octets();
+    // The bits "universal" and "group" are the sender's to choose.
+    (o[8] & !3 == 0 && o[9..12] == [0, 0x5e, 0xfe]).then(|| last_four(address))
+}
+
+fn by_prefix(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let o = address.octets();
     let at = |bytes: [usize; 4]| Some(Ipv4Addr::from(bytes.map(|at| o[at])));
     if NAT64.contains(&address) || COMPATIBLE.contains(&address) || TRANSLATED.contains(&address) {
@@ -248,6 +262,8 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
         [at([12, 13, 14, 15]), at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12])]
     } else if SIX_TO_FOUR.contains(&address) {
         [at([2, 3, 4, 5]), None, None, None]
+    } else if TEREDO.contains(&address) {
+        [at([4, 5, 6, 7]), Some(!last_four(address)), None, None]
     } else {
         [None; 4]
     }
@@ -558,6 +574,20 @@ mod tests {
             ("64:ff9b::a9fe:a9fe", METADATA),
             ("64:ff9b:1::a9fe:a9fe", METADATA),
             ("64:ff9b:1:a9fe:a9:fe00::", METADATA),
+            ("2001:0:808:808::f7f7:f7f7", OK),
+            ("2001:0:808:808:8000:63bf:5601:5601", METADATA),
+            ("2001:0:808:808::57c0:7eef", METADATA),
+            ("2001:0:a9fe:a9fe::f7f7:f7f7", METADATA),
+            ("fc00::5efe:8.8.8.8", OK),
+            ("fc00::5efe:169.254.169.254", METADATA),
+            ("fc00::200:5efe:168.63.129.16", METADATA),
+            ("fc00::300:5efe:169.254.169.254", METADATA),
+            ("fc00::400:5efe:169.254.169.254", OK),
+            ("fe80::5efe:8.8.8.8", METADATA),
+            ("2606:4700::5efe:169.254.169.254", METADATA),
+            ("2606:4700::200:5efe:169.254.169.254", METADATA),
+            ("2002:808:808::5efe:169.254.169.254", METADATA),
+            ("2606:4700::5efe:10.0.0.1", OK),
             ("64:ff9b:1:a9:fe:a9fe::", METADATA),
             ("64:ff9b:1:0:a9:fea9:fe00:0", METADATA),
             ("::ffff:0:169.254.169.254", METADATA),
