@@ -7,10 +7,11 @@ use crate::domain::address::AddressPolicy;
 use crate::domain::registry::{CallbackUrl, ClientIdentity};
 use crate::domain::verdict::{Failure, Outcome};
 use crate::egress::{Client, Settings};
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{Certificate, CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -94,15 +95,24 @@ async fn the_next_address_is_tried_when_one_refuses() {
 }
 
 fn tls_receiver_for(name: &str) -> (TlsAcceptor, Vec<u8>) {
+    let (config, pem) = tls_for(name);
+    (TlsAcceptor::from(Arc::new(config)), pem)
+}
+
+/// What a TLS receiver called `name` needs, and whom to trust for it.
+pub(super) fn tls_for(name: &str) -> (ServerConfig, Vec<u8>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    (tls_of(&cert, &signing_key), cert.pem().into_bytes())
+}
+
+fn tls_of(cert: &Certificate, key: &KeyPair) -> ServerConfig {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), cert.pem().into_bytes())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -126,6 +136,49 @@ async fn a_certificate_is_trusted_by_ca_file_and_for_its_name_only() {
         }
     }
     assert_eq!(receiver.connections(), [0, 0, 0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_within_its_dates_only() {
+    for (from, until, expected) in [(2020, 2021, failed(Failure::Tls)), (2020, 4000, answered(200)), (3999, 4000, failed(Failure::Tls))] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["hooks.example.com".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+        let cert = params.self_signed(&key).unwrap();
+        let receiver = Receiver::start_with(Some(TlsAcceptor::from(Arc::new(tls_of(&cert, &key)))), |_, _| ok()).await;
+        let settings = Settings { extra_roots_pem: Some(cert.pem().into_bytes()), ..Settings::new(loopback(), 32) };
+        let client = resolving(settings, &Notes::default(), &[&["127.0.0.1"]]);
+        let url = format!("https://hooks.example.com:{}/", receiver.address.port());
+        assert_eq!(client.send(request(&url)).await, expected, "{from}-{until}");
+    }
+}
+
+/// The hello of a receiver whose latest is TLS `minor`, in the record of a handshake, with a cipher suite of its time (AES-128-CBC-SHA).
+fn hello_of(minor: u8) -> Vec<u8> {
+    let hello = [&[3, minor][..], &[7; 32], &[0], &[0xc0, 0x13], &[0], &[0, 5, 0xff, 1, 0, 1, 0]].concat();
+    let message = [&[2, 0, 0, u8::try_from(hello.len()).unwrap()][..], &hello].concat();
+    [&[22, 3, minor, 0, u8::try_from(message.len()).unwrap()][..], &message].concat()
+}
+
+#[tokio::test]
+async fn a_receiver_whose_latest_tls_is_older_than_1_2_is_a_tls_failure_and_told_why() {
+    for (minor, name) in [(0, "SSL 3.0"), (1, "TLS 1.0"), (2, "TLS 1.1")] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let old = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            assert!(tcp.read(&mut bytes).await.unwrap() > 0);
+            tcp.write_all(&hello_of(minor)).await.unwrap();
+            bytes.clear();
+            tcp.read_to_end(&mut bytes).await.map(|_| bytes)
+        });
+        let client = resolving(Settings::new(loopback(), 32), &Notes::default(), &[&[]]);
+        assert_eq!(client.send(request(&format!("https://{address}/"))).await, failed(Failure::Tls), "{name}");
+        // The alert protocol_version, fatal: it is the version that is refused, and nothing of the request came.
+        let said = old.await.unwrap().unwrap();
+        assert_eq!(said.get(5..), Some(&[2, 70][..]), "{name}: {said:?}");
+    }
 }
 
 pub(in crate::egress) fn identity_of(name: &str) -> (CertificateDer<'static>, Arc<ClientIdentity>) {
