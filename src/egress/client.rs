@@ -105,7 +105,7 @@ impl Client {
         self.collect(now);
         loop {
             let mut connection = self.pool.borrow_mut().take(host, now)?;
-            if connection.still_idle() {
+            if connection.still_idle(now) {
                 return Some(connection);
             }
         }
@@ -163,8 +163,9 @@ impl Client {
         match connection.skim(&mut seen) {
             Poll::Ready(Ok(())) => {
                 if connection.is_idle() {
-                    connection.rest();
-                    self.pool.borrow_mut().put(&target.origin.idle, connection, Instant::now());
+                    let now = Instant::now();
+                    connection.rest(now);
+                    self.pool.borrow_mut().put(&target.origin.idle, connection, now);
                 }
             }
             Poll::Ready(Err(_)) => {}
@@ -185,7 +186,7 @@ impl Client {
         tokio::spawn(async move {
             let read = timeout_at(deadline, poll_fn(|cx| connection.poll_body(cx, &mut seen))).await;
             if matches!(read, Ok(Ok(()))) && connection.is_idle() {
-                connection.rest();
+                connection.rest(Instant::now());
                 end.keep(connection);
             }
         });

@@ -8,6 +8,9 @@
 //!
 //! Nothing is read ahead: whatever lies in the buffer when an answer is complete was not asked for, and costs the connection. What is only
 //! looked at (`still_idle`, `skim`) is polled with a waker that does nothing; a caller that may have to wait polls again with the real one.
+//!
+//! The runtime tells at no cost whether an idle connection is quiet, as of its last turn. Only the kernel knows what came since then, and it is
+//! asked after a rest of [`LOOK_AFTER`] or more: connections in steady use rest for less, and cost no system call.
 
 use super::stream::Socket;
 use super::target::Target;
@@ -18,7 +21,9 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 
 /// The most bytes of an answer's body that are read, framing included; a longer body costs its connection.
 pub(super) const MAX_BODY: u64 = 16 * 1024;
@@ -31,6 +36,10 @@ const READ: usize = 1024;
 
 /// Bodies up to this long are written together with their head, in one go; longer ones are not copied for it.
 const MAX_COPY: usize = 16 * 1024;
+
+/// After a shorter rest the runtime's word is enough that nothing came: about the time that a packet takes there and back at the nearest
+/// receivers. What may come in so short a time may as well come while the request is on its way, which no look can see.
+const LOOK_AFTER: Duration = Duration::from_micros(100);
 
 /// Buffers larger than this are not kept while a connection is idle: thousands may be.
 const MAX_IDLE_BUFFER: usize = 4 * 1024;
@@ -60,11 +69,14 @@ pub(super) struct Connection {
     body: Body,
     /// Whether the answer so far allows another request.
     keep: bool,
+    /// Since when it is idle, if it is.
+    rested: Instant,
 }
 
 impl Connection {
     pub(super) fn new(socket: Socket) -> Box<Self> {
-        Box::new(Self { socket, out: Vec::new(), read: Vec::new(), filled: 0, body: Body::Length(0), keep: true })
+        let body = Body::Length(0);
+        Box::new(Self { socket, out: Vec::new(), read: Vec::new(), filled: 0, body, keep: true, rested: Instant::now() })
     }
 
     /// Whether the connection waits for a request: the last answer is complete and allowed another, and nothing came behind it.
@@ -72,19 +84,19 @@ impl Connection {
         self.keep && self.body.is_over() && self.filled == 0
     }
 
-    /// Whether an idle connection can still be used: asks the socket once, without waiting. False when the receiver closed it, or sent
-    /// anything unrequested, which would be taken for the next answer. A close that the runtime has not heard of yet is not seen.
-    pub(super) fn still_idle(&mut self) -> bool {
+    /// Whether an idle connection can still be used at `now`: looks once, without waiting. False when the receiver closed it, or sent
+    /// anything unrequested, which would be taken for the next answer.
+    pub(super) fn still_idle(&mut self, now: Instant) -> bool {
         if self.is_idle() {
-            let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_more(cx))));
-            let quiet = look.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
-            self.keep = quiet;
+            let rested = now.saturating_duration_since(self.rested);
+            self.keep = if rested < LOOK_AFTER { self.skim_more().is_pending() } else { self.read_by(Socket::look).is_pending() };
         }
         self.is_idle()
     }
 
-    /// Frees the memory that an idle connection does not need.
-    pub(super) fn rest(&mut self) {
+    /// Frees the memory that a connection does not need that is idle from `now` on.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.rested = now;
         for buffer in [&mut self.out, &mut self.read] {
             if buffer.capacity() > MAX_IDLE_BUFFER {
                 *buffer = Vec::new();
@@ -94,10 +106,21 @@ impl Connection {
 
     /// Reads more bytes into the buffer; 0: the connection's end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read_by(|socket, buffer| socket.poll_read(cx, buffer))
+    }
+
+    /// [`Self::poll_more`] of what the runtime knows to be there.
+    fn skim_more(&mut self) -> Poll<io::Result<usize>> {
+        let mut look = pin!(unconstrained(poll_fn(|cx| self.poll_more(cx))));
+        look.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Reads some more behind what is there, by `read`.
+    fn read_by(&mut self, read: impl FnOnce(&mut Socket, &mut [u8]) -> Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if self.filled == self.read.len() {
             self.read.resize((self.filled * 2).max(READ), 0);
         }
-        let polled = self.socket.poll_read(cx, &mut self.read[self.filled..]);
+        let polled = read(&mut self.socket, &mut self.read[self.filled..]);
         if let Poll::Ready(Ok(count)) = polled {
             self.filled += count;
         }
@@ -123,6 +146,7 @@ impl Connection {
         let (mut written, mut heard, mut worth, mut interim) = (0, false, false, 0);
         // Until the answer says otherwise; a dropped future drops the connection with it.
         self.keep = false;
+        self.socket.begin();
         poll_fn(|cx| {
             let sent = self.poll_send(cx, &mut written, apart);
             loop {
@@ -155,7 +179,7 @@ impl Connection {
                     Parsed::Partial => worth = false,
                 }
                 match self.poll_more(cx) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken { heard })),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken { heard: heard || self.socket.is_spent() })),
                     // A head that arrives in many pieces is parsed only when its end may be there: parsing it each time would cost its
                     // square.
                     Poll::Ready(Ok(count)) => {

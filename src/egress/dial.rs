@@ -2,6 +2,7 @@
 
 use super::Observer;
 use super::connection::Connection;
+use super::meter::Metered;
 use super::resolver::{Resolver, Unresolved};
 use super::stream::Socket;
 use super::target::Origin;
@@ -77,7 +78,7 @@ impl Dialer {
         let socket = match &origin.secure {
             None => Socket::Plain(tcp),
             Some(secure) => {
-                let stream = secure.connector.connect(secure.name.clone(), tcp).await.map_err(|_| Failure::Tls)?;
+                let stream = secure.connector.connect(secure.name.clone(), Metered::new(tcp)).await.map_err(|_| Failure::Tls)?;
                 Socket::Tls(Box::new(stream))
             }
         };

@@ -20,6 +20,7 @@
 mod client;
 mod connection;
 mod dial;
+mod meter;
 #[cfg(test)]
 #[path = "../../tests/harness/name_server.rs"]
 mod name_server;
@@ -30,6 +31,9 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../tests/harness/tickets.rs"]
+mod tickets;
 mod tls;
 mod wire;
 

@@ -1,4 +1,4 @@
-//! Receivers that answer in order to harm: without end, byte by byte, with heads of any size, with what was not asked for. Each attempt is
+//! Receivers that answer in order to harm: without end, byte by byte, with heads of any size, with what was not asked for, below HTTP too. Each attempt is
 //! judged by status and headers, or fails; it costs bounded memory and no more time than its time-out, and the others do not feel it.
 
 use super::{NO_CIRCUIT, accepting, events, registry_of};
@@ -6,15 +6,20 @@ use crate::harness::Over;
 use crate::harness::latency::{by_phase, p99, send_evenly};
 use crate::harness::receiver::Answer;
 use crate::harness::scene::Scene;
+use crate::harness::tickets::Tickets;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
 
 /// How each attack is to be judged: delivered, or the outcome in the dead letter.
-const ATTACKS: [(&str, Option<&str>); 15] = [
+const ATTACKS: [(&str, Option<&str>); 17] = [
     ("endless-body", None),
     ("endless-chunks", None),
     ("drip-body", None),
@@ -30,6 +35,8 @@ const ATTACKS: [(&str, Option<&str>); 15] = [
     ("two-answers", None),
     ("redirect-inside", Some("307")),
     ("silent-tls", Some("timeout")),
+    ("tickets-before", Some("protocol")),
+    ("tickets-within", None),
 ];
 /// Events of each attack.
 const EACH: usize = 6;
@@ -112,6 +119,30 @@ fn attack(mut tcp: TcpStream, trap: u16) -> std::io::Result<()> {
     }
 }
 
+/// What a TLS receiver at 127.0.0.1 needs, and whom to trust for it.
+fn tls() -> (ServerConfig, String) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    (config, cert.pem())
+}
+
+/// Sends tickets without end, before its answer or where the answer's body should come.
+fn attack_by_tickets(tcp: TcpStream, config: ServerConfig) -> std::io::Result<()> {
+    let (mut tickets, request) = Tickets::accept(tcp, config)?;
+    if !request.starts_with(b"POST /tickets-before ") {
+        tickets.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n")?;
+    }
+    loop {
+        tickets.tickets()?;
+    }
+}
+
 #[test]
 fn receivers_that_attack_are_judged_and_cost_neither_memory_nor_the_others_time() {
     let (receiver, accepted) = accepting(|_, _| Answer::Status(200));
@@ -123,6 +154,15 @@ fn receivers_that_attack_are_judged_and_cost_neither_memory_nor_the_others_time(
     // Accepts, and says nothing: the handshake never ends.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_port = silent.local_addr().unwrap().port();
+    let (config, pem) = tls();
+    let secure = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure_port = secure.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for tcp in secure.incoming().flatten() {
+            let config = config.clone();
+            std::thread::spawn(move || attack_by_tickets(tcp, config));
+        }
+    });
     let over = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&over);
     std::thread::spawn(move || {
@@ -135,9 +175,14 @@ fn receivers_that_attack_are_judged_and_cost_neither_memory_nor_the_others_time(
     scene.log_level = "info";
     scene.delivery = NO_CIRCUIT.into();
     let domain = |attack: &str| format!("{attack}.example");
-    let url = |attack: &str| {
-        if attack == "silent-tls" { format!("https://127.0.0.1:{silent_port}/") } else { format!("http://127.0.0.1:{port}/{attack}") }
+    let url = |attack: &str| match attack {
+        "silent-tls" => format!("https://127.0.0.1:{silent_port}/"),
+        "tickets-before" | "tickets-within" => format!("https://127.0.0.1:{secure_port}/{attack}"),
+        _ => format!("http://127.0.0.1:{port}/{attack}"),
     };
+    let roots = scene.dir.join("receivers.pem");
+    std::fs::write(&roots, pem).unwrap();
+    scene.egress = format!("{}\nca_file = {roots:?}", scene.egress);
     let attackers: Vec<(String, String)> = ATTACKS.iter().map(|(attack, _)| (domain(attack), url(attack))).collect();
     let rows = attackers.iter().map(|(domain, url)| (domain.as_str(), url.clone()));
     let limits = "retry = { delays = [\"300ms\"], attempts = 1 }\ntimeout = \"1s\"\nconnect_timeout = \"1s\"";

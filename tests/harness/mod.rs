@@ -12,6 +12,7 @@ pub(crate) mod receiver;
 pub(crate) mod scene;
 pub(crate) mod secured;
 mod self_checks;
+pub(crate) mod tickets;
 pub(crate) mod transcript;
 pub(crate) mod verify;
 

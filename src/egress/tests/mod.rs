@@ -1,5 +1,6 @@
 //! The client against scripted receivers on loopback.
 
+mod flooding;
 mod guarding;
 mod receiver;
 mod sending;

@@ -7,6 +7,7 @@ use crate::domain::verdict::{Failure, Outcome};
 use crate::egress::{Client, Settings, probe};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -222,6 +223,45 @@ async fn an_unrequested_answer_on_an_idle_connection_never_answers_the_next_call
     look().await;
     assert_eq!(call(&client, &receiver).await, answered(200));
     assert_eq!(receiver.connections(), [0, 1]);
+}
+
+/// The runtime hears of what came when it has its turn; until then, while much else is done, only the kernel knows.
+#[tokio::test]
+async fn an_unrequested_answer_that_came_since_the_runtimes_last_turn_never_answers_the_next_callback() {
+    for late in [100, 300, 1000, 5000].map(Duration::from_micros) {
+        let (address, requests) = answering_twice(late);
+        let client = client();
+        let url = format!("http://{address}/");
+        assert_eq!(client.send(super::request(&url)).await, answered(200));
+        // Its second answer is there when it says so.
+        assert_eq!(requests.recv().unwrap(), 0);
+        // Longer than the rest after which nobody looks.
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(client.send(super::request(&url)).await, answered(200), "{late:?}");
+        assert_eq!(requests.recv().unwrap(), 1, "{late:?}: the connection of the second request");
+    }
+}
+
+/// A receiver that answers 200, and 500 once more when it is `late`, in a thread of its own; it says on which connection.
+fn answering_twice(late: Duration) -> (std::net::SocketAddr, std::sync::mpsc::Receiver<usize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, (tell, told)) = (listener.local_addr().unwrap(), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        for (connection, tcp) in listener.incoming().enumerate() {
+            let (mut tcp, tell) = (tcp.unwrap(), tell.clone());
+            std::thread::spawn(move || {
+                tcp.set_nodelay(true).unwrap();
+                let mut bytes = [0; 4096];
+                while tcp.read(&mut bytes).is_ok_and(|count| count > 0) {
+                    tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    std::thread::sleep(late);
+                    tcp.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    tell.send(connection).unwrap();
+                }
+            });
+        }
+    });
+    (address, told)
 }
 
 #[tokio::test]
