@@ -1,14 +1,14 @@
 //! The limit on file descriptors, looked at once: a limit below what the configuration may need is told at start, when it can be mended.
 //! Reaching it loses nothing (attempts without a descriptor wait and are retried), but delays everybody.
 
-use crate::egress::MAX_IDLE;
+use crate::egress::{MAX_DRAINS, MAX_IDLE};
 use std::fs;
 use tracing::warn;
 
 /// Descriptors for brokers (three consumers, a producer and a monitor with a connection to each), scrapers and files, with some to spare.
 const OTHERS: u64 = 192;
 
-/// Says so when the process may open fewer files than `max_in_flight` attempts, idle connections and the rest may need.
+/// Says so when the process may open fewer files than `max_in_flight` attempts, idle connections, those whose bodies are late, and the rest may need.
 pub(super) fn tell_if_low(max_in_flight: usize) {
     let needed = needed(max_in_flight);
     if let Some(limit) = fs::read_to_string("/proc/self/limits").ok().and_then(|text| soft_limit(&text))
@@ -27,7 +27,8 @@ pub(super) fn tell_if_low(max_in_flight: usize) {
 const SOCKETS: usize = 6;
 
 fn needed(max_in_flight: usize) -> u64 {
-    u64::try_from(max_in_flight.saturating_mul(SOCKETS).saturating_add(MAX_IDLE)).unwrap_or(u64::MAX).saturating_add(OTHERS)
+    let sockets = max_in_flight.saturating_mul(SOCKETS).saturating_add(MAX_IDLE + MAX_DRAINS);
+    u64::try_from(sockets).unwrap_or(u64::MAX).saturating_add(OTHERS)
 }
 
 /// The soft limit in the text of `/proc/self/limits`; `None` when there is none, or it cannot be read.
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn what_may_be_needed_grows_with_the_attempts_at_once_and_never_overflows() {
-        assert_eq!(needed(1024), 7360);
+        assert_eq!(needed(1024), 7616);
         assert_eq!(needed(usize::MAX), u64::MAX);
     }
 }

@@ -11,16 +11,14 @@ use super::{EgressError, Observer, Settings};
 use crate::delivery::ports::{CallbackRequest, Transport};
 use crate::domain::verdict::{Failure, Outcome};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
-
-/// The most bodies drained in the background at once. Beyond it a connection whose body is late is closed instead.
-const MAX_DRAINS: usize = 256;
 
 /// Between looks for a file descriptor that another attempt has freed.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -36,13 +34,38 @@ pub struct Client {
     drains: Drains,
 }
 
-/// Connections whose bodies are being read in the background.
+/// Connections whose bodies are being read in the background. When all places are taken, the one that has taken longest is given up: bodies are
+/// late by milliseconds, and a receiver that lets its own drip must not cost the others their connections.
 struct Drains {
-    /// The host of each, by number.
-    running: RefCell<HashMap<u64, Rc<Stack>>>,
+    /// By number: the first one began first.
+    running: RefCell<BTreeMap<u64, Drain>>,
+    /// The most of them, over all hosts.
+    most: usize,
+    /// The most of one host: more than that could not be kept idle afterwards.
+    most_per_host: usize,
     next: Cell<u64>,
     back: UnboundedSender<Drained>,
     done: RefCell<UnboundedReceiver<Drained>>,
+}
+
+/// One of them; dropped, it ends.
+struct Drain {
+    host: Rc<Stack>,
+    task: AbortHandle,
+}
+
+impl Drain {
+    fn new(host: &Rc<Stack>, task: AbortHandle) -> Self {
+        host.draining.set(host.draining.get() + 1);
+        Self { host: Rc::clone(host), task }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.host.draining.set(self.host.draining.get() - 1);
+        self.task.abort();
+    }
 }
 
 /// The end of a drain, sent also when its task is dropped.
@@ -60,11 +83,13 @@ impl Client {
     pub fn new(settings: Settings, observer: Box<dyn Observer>) -> Result<Self, EgressError> {
         let tls = Tls::new(settings.extra_roots_pem.as_deref())?;
         let (back, done) = unbounded_channel();
+        let (most, most_per_host) = (settings.max_drains, settings.max_idle_per_host);
+        let done = RefCell::new(done);
         Ok(Self {
             dialer: Dialer { policy: settings.policy, resolver: Resolver::new(settings.name_servers), observer },
             targets: RefCell::new(Targets::new(tls)),
             pool: RefCell::new(Pool::new(settings.max_idle, settings.max_idle_per_host, settings.idle_timeout)),
-            drains: Drains { running: RefCell::default(), next: Cell::new(0), back, done: RefCell::new(done) },
+            drains: Drains { running: RefCell::default(), most, most_per_host, next: Cell::new(0), back, done },
         })
     }
 
@@ -93,9 +118,9 @@ impl Client {
             return;
         }
         while let Ok(drained) = self.drains.done.borrow_mut().try_recv() {
-            let host = self.drains.running.borrow_mut().remove(&drained.number);
-            if let (Some(host), Some(connection)) = (host, drained.connection) {
-                self.pool.borrow_mut().put(&host, connection, now);
+            let drain = self.drains.running.borrow_mut().remove(&drained.number);
+            if let (Some(drain), Some(connection)) = (drain, drained.connection) {
+                self.pool.borrow_mut().put(&drain.host, connection, now);
             }
         }
     }
@@ -175,21 +200,36 @@ impl Client {
     }
 
     fn drain(&self, host: &Rc<Stack>, mut connection: Box<Connection>, mut seen: u64, deadline: Instant) {
-        let mut running = self.drains.running.borrow_mut();
-        if running.len() >= MAX_DRAINS {
+        if !self.make_room(host) {
             return;
         }
         let number = self.drains.next.get();
         self.drains.next.set(number.wrapping_add(1));
-        running.insert(number, Rc::clone(host));
         let mut end = DrainEnd { back: self.drains.back.clone(), number, connection: None };
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let read = timeout_at(deadline, poll_fn(|cx| connection.poll_body(cx, &mut seen))).await;
             if matches!(read, Ok(Ok(()))) && connection.is_idle() {
                 connection.rest(Instant::now());
                 end.keep(connection);
             }
         });
+        self.drains.running.borrow_mut().insert(number, Drain::new(host, task.abort_handle()));
+    }
+
+    /// Whether another body of `host` may be read in the background; where all places are taken, the one that began first ends.
+    fn make_room(&self, host: &Stack) -> bool {
+        let is_full = || self.drains.running.borrow().len() >= self.drains.most;
+        if is_full() || host.draining.get() >= self.drains.most_per_host {
+            // Some may have ended.
+            self.collect(Instant::now());
+        }
+        if host.draining.get() >= self.drains.most_per_host {
+            return false;
+        }
+        if is_full() {
+            self.drains.running.borrow_mut().pop_first();
+        }
+        self.drains.most > 0
     }
 }
 

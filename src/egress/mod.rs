@@ -51,6 +51,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Idle connections in all: at 17.6 kB (plain) to 24.7 kB (TLS) each, 25 MB at most.
 pub const MAX_IDLE: usize = 1024;
 
+/// Bodies that are read in the background at once, in all; beyond it the one that takes longest is given up, with its connection.
+pub const MAX_DRAINS: usize = 256;
+
 /// What the client is built from.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -64,15 +67,25 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Idle connections kept in all; best [`MAX_IDLE`]. Beyond it the one idle longest is closed.
     pub max_idle: usize,
-    /// Idle connections kept for one scheme, host and port; best the lanes' concurrency.
+    /// Idle connections kept for one scheme, host and port, and bodies read in the background there; best the lanes' concurrency.
     pub max_idle_per_host: usize,
+    /// Bodies read in the background in all; best [`MAX_DRAINS`].
+    pub max_drains: usize,
 }
 
 impl Settings {
     /// The settings for `policy` with the defaults of this module and `max_idle_per_host` idle connections a host.
     #[must_use]
     pub fn new(policy: AddressPolicy, max_idle_per_host: usize) -> Self {
-        Self { policy, name_servers: Vec::new(), extra_roots_pem: None, idle_timeout: IDLE_TIMEOUT, max_idle: MAX_IDLE, max_idle_per_host }
+        Self {
+            policy,
+            name_servers: Vec::new(),
+            extra_roots_pem: None,
+            idle_timeout: IDLE_TIMEOUT,
+            max_idle: MAX_IDLE,
+            max_idle_per_host,
+            max_drains: MAX_DRAINS,
+        }
     }
 }
 

@@ -8,15 +8,20 @@
 //! Invariants: the line is sorted by `since` (time never goes back), so a stack's bottom is its oldest; `idle` counts the occupied slots.
 //! It holds anything, so that the tests need no sockets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Slots of one host's idle connections, oldest first.
+/// What one host has.
 #[derive(Default)]
-pub(super) struct Stack(RefCell<VecDeque<usize>>);
+pub(super) struct Stack {
+    /// Slots of its idle connections, oldest first.
+    slots: RefCell<VecDeque<usize>>,
+    /// Its connections whose bodies are being read in the background.
+    pub(super) draining: Cell<usize>,
+}
 
 struct Slot<T> {
     /// What is kept and whose it is; `None`: the slot is free.
@@ -51,7 +56,7 @@ impl<T> Pool<T> {
     /// The most recently used idle connection of `host`, if it is not too old.
     pub(super) fn take(&mut self, host: &Stack, now: Instant) -> Option<T> {
         self.expire(now);
-        let slot = host.0.borrow_mut().pop_back()?;
+        let slot = host.slots.borrow_mut().pop_back()?;
         self.release(slot)
     }
 
@@ -61,8 +66,8 @@ impl<T> Pool<T> {
         if self.max_idle == 0 || self.max_per_host == 0 {
             return;
         }
-        if host.0.borrow().len() >= self.max_per_host {
-            let bottom = host.0.borrow_mut().pop_front();
+        if host.slots.borrow().len() >= self.max_per_host {
+            let bottom = host.slots.borrow_mut().pop_front();
             bottom.and_then(|slot| self.release(slot));
         } else if self.idle >= self.max_idle {
             self.drop_oldest();
@@ -82,7 +87,7 @@ impl<T> Pool<T> {
         }
         self.newest = Some(slot);
         self.idle += 1;
-        host.0.borrow_mut().push_back(slot);
+        host.slots.borrow_mut().push_back(slot);
     }
 
     /// Drops connections that have been idle for the time-out.
@@ -99,7 +104,7 @@ impl<T> Pool<T> {
     pub(super) fn drop_oldest(&mut self) -> bool {
         let Some(slot) = self.oldest else { return false };
         if let Some((host, _)) = self.slots.get(slot).and_then(|slot| slot.kept.as_ref()) {
-            host.0.borrow_mut().pop_front();
+            host.slots.borrow_mut().pop_front();
         }
         self.release(slot).is_some()
     }

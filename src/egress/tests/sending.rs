@@ -174,6 +174,46 @@ async fn a_body_that_never_ends_is_given_up_at_the_deadline_of_its_attempt() {
     assert_eq!(client.idle(), 0);
 }
 
+/// Answers with a head and no body; the body never comes.
+fn never_ending() -> Vec<Step> {
+    vec![write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), Step::Hang]
+}
+
+#[tokio::test]
+async fn a_receiver_has_no_more_late_bodies_at_once_than_idle_connections() {
+    let mut receiver = Receiver::start(|_, _| never_ending()).await;
+    let client = Client::new(Settings::new(loopback(), 2), Box::new(Notes::default())).unwrap();
+    for _ in 0..3 {
+        assert_eq!(call(&client, &receiver).await, answered(200));
+    }
+    // The third one's connection is closed.
+    receiver.told.recv().await.unwrap();
+    look().await;
+    assert!(receiver.told.try_recv().is_err(), "the first two are waited for");
+}
+
+#[tokio::test]
+async fn late_bodies_of_one_receiver_do_not_cost_another_its_connections() {
+    let mut dripping = Receiver::start(|_, _| never_ending()).await;
+    let mut receiver =
+        Receiver::start(|_, _| vec![write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"), Step::Wait, write("cd"), Step::Tell]).await;
+    let settings = Settings { max_drains: 2, ..Settings::new(loopback(), 32) };
+    let client = Client::new(settings, Box::new(Notes::default())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(call(&client, &dripping).await, answered(200));
+    }
+    assert_eq!(call(&client, &receiver).await, answered(200));
+    // Theirs that took longest gave way.
+    dripping.told.recv().await.unwrap();
+    receiver.go.notify_one();
+    receiver.told.recv().await.unwrap();
+    look().await;
+    client.sweep();
+    assert_eq!(client.idle(), 1);
+    assert_eq!(call(&client, &receiver).await, answered(200));
+    assert_eq!(receiver.connections(), [0, 0]);
+}
+
 #[tokio::test]
 async fn a_connection_closed_while_idle_is_noticed_before_sending() {
     let mut receiver = Receiver::start(|_, _| ok().into_iter().chain([Step::Close]).collect()).await;
