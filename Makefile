@@ -61,7 +61,7 @@ chaos: kafka tools ## long runs of faults on a real Kafka, judged by the checker
 	  chaos::nothing_is_lost_and_only_what_a_fault_explains_is_repeated
 
 # With a target named, build scripts and macros go without the flags. libFuzzer needs coverage in what it runs; these are the flags that cargo-fuzz sets, but for the sanitizers, which need a nightly compiler.
-FUZZED       := decode retry_after headers offsets address registry
+FUZZED       := decode retry_after headers offsets address registry answer
 FUZZ_SECONDS ?= 600
 FUZZ_HOST    := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FUZZ_FLAGS   := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

@@ -14,6 +14,7 @@ use callbackd::domain::offsets::{Fingerprint, MAX_METADATA, Received, Tracker};
 use callbackd::domain::record::{Header, Position, Record};
 use callbackd::domain::time::UnixMillis;
 use callbackd::domain::verdict::retry_after_pause;
+use callbackd::egress::read_in_pieces;
 use callbackd::registry::{Environment, LoadOptions, load_text};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -172,6 +173,22 @@ pub(crate) fn address(data: &[u8]) {
     assert!(!special && !inner.is_broadcast() && !inner.is_multicast() && !inner.is_documentation(), "{url}");
 }
 
+/// A receiver's answer: where it ends, and what it says, does not depend on how it arrives.
+pub(crate) fn answer(data: &[u8]) {
+    let whole = read_in_pieces(data, data.len());
+    for piece in [1, 2, 3, 7, 64] {
+        assert_eq!(read_in_pieces(data, piece), whole, "in pieces of {piece}");
+    }
+    let Some(answer) = whole else { return };
+    assert!(matches!(answer.status, 101 | 200..=999), "{answer:?}");
+    let visible = |text: &String| text.len() <= 64 && text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    assert!(answer.retry_after.as_ref().is_none_or(visible), "{answer:?}");
+    if let Some(length) = answer.length {
+        // What follows is not of this answer, and changes nothing of it.
+        assert_eq!(read_in_pieces(&data[..length], length), Some(answer));
+    }
+}
+
 /// A registry file: read, or refused with where and what.
 pub(crate) fn registry(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -221,5 +238,6 @@ mod tests {
         replay("offsets", super::offsets);
         replay("address", super::address);
         replay("registry", super::registry);
+        replay("answer", super::answer);
     }
 }

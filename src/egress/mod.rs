@@ -39,6 +39,7 @@ mod wire;
 
 pub use client::Client;
 pub use probe::{ProbeAnswer, probe};
+pub use wire::{AnswerRead, read_in_pieces};
 
 use crate::domain::address::{AddressPolicy, Refusal};
 use std::net::SocketAddr;

@@ -107,6 +107,52 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Malformed> {
     Ok(Parsed::Answer(length, Head { status, retry_after, body, keep }))
 }
 
+/// An answer as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerRead {
+    /// 100–999.
+    pub status: u16,
+    /// `Retry-After`, when it is short visible text.
+    pub retry_after: Option<String>,
+    /// The connection may be used for another request once the body has ended.
+    pub keep: bool,
+    /// Bytes up to the end of its body; `None`: it has not ended.
+    pub length: Option<usize>,
+}
+
+/// Reads the answer to which `bytes` begin, `piece` of them at a time (at least 1), as a connection does; `None` when its head is not
+/// complete, or when it is malformed. Nothing sends by it: it is what of the parser the fuzzer gets hold of.
+#[must_use]
+pub fn read_in_pieces(bytes: &[u8], piece: usize) -> Option<AnswerRead> {
+    let (mut at, mut filled) = (0, 0);
+    let (mut head, mut worth) = (None, true);
+    loop {
+        let new = piece.max(1).min(bytes.len() - filled);
+        filled += new;
+        at += if head.is_none() { bytes[at..filled].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count() } else { 0 };
+        worth |= may_end_head(&bytes[at..filled], new);
+        while head.is_none() && worth {
+            match parse(&bytes[at..filled]).ok()? {
+                Parsed::Partial => worth = false,
+                Parsed::Interim(length) => at += length,
+                Parsed::Answer(length, read) => {
+                    at += length;
+                    head = Some(read);
+                }
+            }
+        }
+        if let Some(head) = &mut head {
+            at += head.body.take(&bytes[at..filled]).ok()?;
+            if head.body.is_over() || filled == bytes.len() {
+                let length = head.body.is_over().then_some(at);
+                return Some(AnswerRead { status: head.status, retry_after: head.retry_after.clone(), keep: head.keep, length });
+            }
+        } else if filled == bytes.len() {
+            return None;
+        }
+    }
+}
+
 /// Whether a head may end within the last `new` of `bytes`.
 pub(super) fn may_end_head(bytes: &[u8], new: usize) -> bool {
     // Up to three bytes of the empty line may have been there before.
