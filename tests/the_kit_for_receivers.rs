@@ -31,17 +31,33 @@ fn text(output: &Output) -> String {
 /// A directory with key files; the scene removes it.
 fn room(name: &str) -> (Scene, String) {
     let scene = Scene::without_topics(name, "127.0.0.1:1");
-    let file = scene.dir.join("key");
-    std::fs::write(&file, format!("{KEY}\n")).unwrap();
-    let file = file.display().to_string();
+    let file = secret_file(&scene, "key", &format!("{KEY}\n"));
     (scene, file)
+}
+
+/// A file that nobody else can read.
+fn secret_file(scene: &Scene, name: &str, content: &str) -> String {
+    let path = scene.dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+/// Runs the binary with `input` on standard input and nobody at the other end of its standard output; exit code and standard error.
+fn unread(arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = binary().args(arguments).stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    // Some end before they read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]
 fn what_sign_prints_verify_takes_from_a_pipe_with_and_without_a_secret() {
     let (scene, key) = room("kit-pipe");
-    let secret = scene.dir.join("secret").display().to_string();
-    std::fs::write(&secret, SECRET).unwrap();
+    let secret = secret_file(&scene, "secret", SECRET);
     for more in [&[][..], &["--secret", SECRET], &["--secret-file", &secret]] {
         let arguments = [&["--key-file", &key][..], more].concat();
         let signed = run(&[&["sign", "--id", "evt_1"][..], &arguments].concat(), event("shop.example", 1).as_bytes());
@@ -63,6 +79,105 @@ fn what_sign_prints_verify_takes_from_a_pipe_with_and_without_a_secret() {
         let expected = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, if more.is_empty() { KEY } else { SECRET });
         assert_eq!((shown.status.code(), text(&shown)), (Some(0), format!("whsec_{expected}\n")), "{}", both(&shown));
     }
+}
+
+#[test]
+fn the_secret_that_verify_prints_every_command_takes_and_it_alone_verifies() {
+    let (scene, _) = room("kit-secret-alone");
+    let vendor = secret_file(&scene, "vendor", "adasda131312");
+    let signed = run(&["sign", "--key-file", &vendor, "--id", "evt_1"], event("shop.example", 1).as_bytes());
+    let shown = text(&run(&["verify", "--key-file", &vendor, "--show-secret"], b""));
+    assert_eq!(shown, "whsec_YWRhc2RhMTMxMzEy\n");
+    let file = secret_file(&scene, "shown", &shown);
+    for given in [["--secret-file", &file], ["--secret", shown.trim()]] {
+        let verified = run(&[&["verify"][..], &given].concat(), &signed.stdout);
+        assert_eq!(verified.status.code(), Some(0), "{given:?}: {}", both(&verified));
+        assert!(
+            text(&verified).starts_with("webhook-signature: verified") && text(&verified).ends_with("\nverified\n"),
+            "{}",
+            both(&verified)
+        );
+        let forged = text(&signed).replace("\"duration\":60", "\"duration\":61");
+        let refused = run(&[&["verify"][..], &given].concat(), forged.as_bytes());
+        assert_eq!(refused.status.code(), Some(1), "{given:?}: {}", both(&refused));
+        // The body's own t and sign say nothing to who has no key.
+        let (_, body) = forged.split_once("\n\n").unwrap();
+        let unjudged = run(&[&["verify"][..], &given].concat(), body.as_bytes());
+        assert!(unjudged.status.code() == Some(1) && both(&unjudged).contains("NOT verified"), "{given:?}: {}", both(&unjudged));
+        let again = run(&[&["verify", "--show-secret"][..], &given].concat(), b"");
+        assert_eq!((again.status.code(), text(&again)), (Some(0), shown.clone()), "{}", both(&again));
+        let resigned = run(&[&["sign", "--key-file", &vendor][..], &given].concat(), b"{}");
+        assert_eq!(resigned.status.code(), Some(0), "{given:?}: {}", both(&resigned));
+    }
+    let mut receive = Receive::start(&scene.dir, &["--secret", shown.trim()]);
+    let message = text(&signed);
+    let (headers, body) = http::message(&message);
+    assert_eq!(http::post(receive.port, "/", &headers, body.as_bytes()), Some(200), "{:?}", receive.lines());
+    receive.wait_line(&[" 200 verified id=evt_1 "]);
+    assert_eq!(receive.end("TERM"), 0);
+}
+
+#[test]
+fn a_key_file_that_everyone_can_read_is_warned_about() {
+    let (scene, key) = room("kit-rights");
+    let secret = secret_file(&scene, "secret", SECRET);
+    let signed = run(&["sign", "--key-file", &key, "--secret-file", &secret], b"{}");
+    let arguments = ["--key-file", &key, "--secret-file", &secret];
+    for (name, file) in [("--key-file", &key), ("--secret-file", &secret)] {
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let told = format!("warning: {file}: {name}: can be read by everyone on this machine: chmod o-r\n");
+        for (command, input) in [("sign", &b"{}"[..]), ("verify", &signed.stdout)] {
+            let done = run(&[&[command][..], &arguments].concat(), input);
+            let stderr = String::from_utf8(done.stderr.clone()).unwrap();
+            assert!(done.status.code() == Some(0) && stderr == told, "{command} {name}: {}", both(&done));
+        }
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_makes_no_verdict_a_success() {
+    let (mut scene, key) = room("kit-unread");
+    let signed = run(&["sign", "--key-file", &key, "--at", "1642089598"], event("shop.example", 1).as_bytes()).stdout;
+    let receiver = Receiver::agreeable();
+    let keys = format!("keys = [{{ id = \"k\", file = {key:?} }}]");
+    scene.registry = simple_registry(&["shop.example"], &receiver.url("/"), &keys);
+    let refused = simple_registry(&["refused.example"], &format!("http://127.0.0.1:{}/", free_port()), &keys);
+    scene.registry.push_str(&refused.replace("\"rec\"", "\"rec-2\"").replace("\"cb\"", "\"cb-2\""));
+    let config = scene.write_config(free_port(), free_port()).display().to_string();
+    let no_registry = scene.dir.join("no-registry.toml").display().to_string();
+    std::fs::write(&no_registry, "[registry]\nfile = \"nowhere.toml\"\n").unwrap();
+    for (arguments, input, code, said) in [
+        (&["verify", "--key-file", &key][..], &signed[..], 1, "not verified"),
+        (&["verify", "--key-file", &key, "--at", "1642089600"], &signed, 0, ""),
+        (&["sign", "--key-file", &key], b"{}", 0, ""),
+        (&["sign", "--key-file", &key], b"no JSON", 1, "no event"),
+        (&["check", "--config", &config], b"", 0, ""),
+        (&["check", "--print", "--config", &config], b"", 0, ""),
+        (&["check", "--print", "--config", &no_registry], b"", 78, "nowhere.toml: cannot be read"),
+        (&["send-test", "--config", &config, "--domain", "shop.example"], b"", 0, ""),
+        (&["send-test", "--config", &config, "--domain", "refused.example"], b"", 1, ""),
+        (&["demo", "--seconds", "1"], b"", 1, ""),
+    ] {
+        let (ended, told) = unread(arguments, input);
+        assert_eq!(ended, Some(code), "{arguments:?}: {told}");
+        assert!(told.contains(said) && !told.contains("pipe"), "{arguments:?}: {told}");
+    }
+    assert_eq!(receiver.requests().len(), 1, "the test callback was sent, though nobody read of it");
+    // A disk that is full is another matter: a result got lost.
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let done = binary().args(["check", "--config", &config]).stdin(Stdio::null()).stdout(full).output().unwrap();
+    assert!(done.status.code() == Some(1) && both(&done).contains("standard output: No space left"), "{}", both(&done));
+}
+
+#[test]
+fn topics_that_are_missing_are_exit_code_78_whoever_reads_it() {
+    let scene = Scene::new("kit-unread-topics", 1);
+    let config = scene.write_config(free_port(), free_port()).display().to_string();
+    let (ended, told) = unread(&["topics", "check", "--config", &config], b"");
+    assert!(ended == Some(78) && !told.contains("pipe"), "{ended:?}: {told}");
+    assert_eq!(unread(&["topics", "create", "--config", &config], b"").0, Some(0));
+    assert_eq!(unread(&["topics", "check", "--config", &config], b"").0, Some(0));
 }
 
 #[test]
@@ -108,7 +223,8 @@ fn exit_codes_are_2_for_wrong_usage_and_78_for_a_key_file_that_is_missing_or_emp
         std::fs::write(&path, bytes).unwrap();
         path.display().to_string()
     };
-    let (empty, newline, short) = (file("empty", ""), file("newline", "\n"), file("short", "canary-short"));
+    let (empty, newline, none) = (file("empty", ""), file("newline", "\n"), file("none", "whsec_"));
+    let odd = file("odd", "whsec_canary!");
     let (missing, dir) = (scene.dir.join("missing").display().to_string(), scene.dir.display().to_string());
     for command in ["sign", "verify", "receive"] {
         for wrong in [&empty, &newline, &missing, &dir] {
@@ -116,12 +232,16 @@ fn exit_codes_are_2_for_wrong_usage_and_78_for_a_key_file_that_is_missing_or_emp
             assert_eq!(done.status.code(), Some(78), "{command} {wrong}: {}", both(&done));
             assert!(both(&done).contains(&format!("{wrong}: --key-file: ")), "{}", both(&done));
         }
-        let done = run(&[command, "--key-file", &key, "--secret-file", &short], b"{}");
-        assert_eq!(done.status.code(), Some(78), "{}", both(&done));
-        assert!(both(&done).contains("24 to 64 bytes") && !both(&done).contains("canary"), "{}", both(&done));
-        let done = run(&[command, "--key-file", &key, "--secret", "canary-short"], b"{}");
-        assert_eq!(done.status.code(), Some(2), "{}", both(&done));
-        assert!(both(&done).contains("24 to 64 bytes") && !both(&done).contains("canary"), "{}", both(&done));
+        for (given, code, said) in [
+            (["--secret-file", &none], 78, "the secret is empty"),
+            (["--secret-file", &odd], 78, "is not base64"),
+            (["--secret", "whsec_"], 2, "the secret is empty"),
+            (["--secret", "whsec_canary!"], 2, "is not base64"),
+        ] {
+            let done = run(&[command, "--key-file", &key, given[0], given[1]], b"{}");
+            assert_eq!(done.status.code(), Some(code), "{}", both(&done));
+            assert!(both(&done).contains(said) && !both(&done).contains("canary"), "{}", both(&done));
+        }
     }
     for arguments in
         [&["sign"][..], &["verify"], &["sign", "--key-file", &key, "--id", "a.b"], &["verify", "--key-file", &key, "--at", "x"]]
@@ -241,7 +361,11 @@ fn receive_answers_with_the_status_and_the_delay_that_it_was_told_and_ends_on_a_
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let done = run(&["receive", "--listen", &taken.local_addr().unwrap().to_string()], b"");
     assert_eq!(done.status.code(), Some(1), "{}", both(&done));
-    assert!(both(&done).contains("cannot listen on 127.0.0.1:"), "{}", both(&done));
+    assert!(both(&done).contains("cannot listen on 127.0.0.1:") && both(&done).contains("another process"), "{}", both(&done));
+    // Of documentation: no machine has it.
+    let done = run(&["receive", "--listen", "192.0.2.1:8080"], b"");
+    assert_eq!(done.status.code(), Some(1), "{}", both(&done));
+    assert!(both(&done).contains("no interface") && !both(&done).contains("another process"), "{}", both(&done));
 }
 
 #[test]
@@ -299,8 +423,11 @@ fn send_test_sends_one_genuine_callback_and_its_exit_code_is_the_verdict() {
     assert_eq!(verified.status.code(), Some(0), "{}", both(&verified));
     let keys = Keys { sign: Some(KEY.into()), secrets: vec![KEY.into()] };
     all_pass(Judge::Python, &[Case { original: &request.body, request, keys: &keys }]);
-    // What it prints of the body is what it sent.
+    // What it prints of the body is what it sent; and what it prints of the request, without its query and the template's header, verifies.
     let printed = text(&send(&["ok.example"]));
+    let (request, _) = printed.rsplit_once("\n\nanswered ").unwrap();
+    let verified = run(&["verify", "--key-file", &key], request.as_bytes());
+    assert_eq!(verified.status.code(), Some(0), "{}", both(&verified));
     let last = receiver.requests().last().unwrap().clone();
     assert!(printed.contains(std::str::from_utf8(&last.body).unwrap()), "{printed}");
     assert!(printed.contains(last.header("webhook-signature").unwrap()), "{printed}");

@@ -35,6 +35,7 @@ use crate::kafka::outbox::{Observers, Outbox};
 use crate::kafka::topics::Finding;
 use crate::metrics::{Health, Metrics};
 use crate::registry::Store;
+use crate::source::cannot_listen;
 use anyhow::Context as _;
 use clock::SystemClock;
 use std::net::TcpListener;
@@ -101,8 +102,7 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
     reload::export(&metrics, &health, &store.snapshot());
 
     let address = settings.metrics.listen;
-    let listener =
-        TcpListener::bind(address).with_context(|| format!("metrics.listen: cannot listen on {address}; is another process using it?"))?;
+    let listener = TcpListener::bind(address).map_err(|error| anyhow::anyhow!("metrics.listen: {}", cannot_listen(address, &error)))?;
     info!(address = %listener.local_addr().unwrap_or(address), "serving /metrics, /livez and /readyz");
     let (ended, admin_ended) = tokio::sync::oneshot::channel::<()>();
     let admin = crate::admin::serve(listener, Arc::clone(&metrics), Arc::clone(&health), async move {

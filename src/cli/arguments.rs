@@ -63,7 +63,7 @@ pub enum Command {
     /// Standard input is the body, or, without --header, a message as `sign` prints it: header lines, an empty line, the body. Verified
     /// means: webhook-signature, or t and sign, is there and matches, and none that is there fails.
     #[command(
-        after_help = "Examples:\n  callbackd verify --key-file shop.key --header 'webhook-id: evt_1' --header 'webhook-timestamp: 1795435200' --header 'webhook-signature: v1,…' < body.json\n  callbackd verify --key-file shop.key --show-secret </dev/null"
+        after_help = "Examples:\n  callbackd verify --key-file shop.key < callback\n  callbackd verify --key-file shop.key --header 'webhook-id: evt_1' \\\n    --header 'webhook-timestamp: 1795435200' \\\n    --header 'webhook-signature: v1,…' < body.json\n  callbackd verify --key-file shop.key --show-secret </dev/null"
     )]
     Verify(VerifyArguments),
     /// A receiver to try things with: verifies, answers, and prints one line a callback
@@ -259,6 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn an_example_can_be_pasted_from_a_narrow_terminal_too() {
+        let mut verify = Cli::command().term_width(80);
+        let verify = verify.find_subcommand_mut("verify").unwrap();
+        let help = verify.render_help().to_string();
+        let examples = help.rsplit_once("Examples:\n").unwrap().1;
+        for line in examples.lines() {
+            assert!(line.chars().count() <= 80 && line.matches('\'').count() % 2 == 0, "{line} in\n{help}");
+            assert!(line.contains("callbackd ") || line.trim_start().starts_with("--header"), "{line} in\n{help}");
+        }
+    }
+
+    #[test]
     fn the_commands_of_the_interface_are_understood() {
         for line in [
             "callbackd run --config f",
@@ -274,6 +286,8 @@ mod tests {
             "callbackd sign --key-file f",
             "callbackd sign --key-file f --id evt_1 --at 1642089598 --secret-file g",
             "callbackd verify --key-file f",
+            "callbackd verify --secret-file g",
+            "callbackd verify --secret s --show-secret",
             "callbackd verify --key-file f --header webhook-id:evt_1 --header webhook-timestamp:1 --at 0 --show-secret --secret s",
             "callbackd receive",
             "callbackd receive --listen 127.0.0.1:0 --key k --secret s --status 503 --delay 2s",
@@ -305,7 +319,12 @@ mod tests {
             ("callbackd receive --status 600", "200..=599"),
             ("callbackd receive --delay 1h", "at most 5m"),
             ("callbackd receive --delay soon", "duration"),
+            ("callbackd verify", "--key-file"),
+            ("callbackd verify", "--secret-file"),
+            ("callbackd verify --key-file f --secret s --secret-file g", "cannot be used with"),
             ("callbackd receive --listen nowhere", "--listen"),
+            ("callbackd receive --listen localhost:8080", "write 127.0.0.1:8080"),
+            ("callbackd receive --listen :8080", "0.0.0.0:8080"),
             ("callbackd receive --key k --key-file f", "cannot be used with"),
             ("callbackd send-test --config f", "--domain"),
             ("callbackd send-test --config f --domain d.example --event-type 200", "100, 332 and 341"),

@@ -101,12 +101,11 @@ impl From<ReplayError> for Failure {
 }
 
 impl Failure {
-    /// The exit code that it stands for. A reader of standard output that has gone wanted no more: that is no failure.
+    /// The exit code that it stands for.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Problems(_) | Self::Topics(_) => Exit::Invalid,
             Self::Usage(_) => Exit::Usage,
-            Self::Failed(error) if is_broken_pipe(error) => Exit::Done,
             Self::Failed(_) => Exit::Failed,
         }
     }
@@ -118,7 +117,6 @@ impl Failure {
             Self::Problems(problems) => problems.iter().map(Problem::to_string).collect(),
             Self::Topics(findings) => findings.iter().map(|finding| format!("{}{finding}", severity(finding))).collect(),
             Self::Usage(message) => vec![format!("error: {message}")],
-            Self::Failed(error) if is_broken_pipe(error) => Vec::new(),
             Self::Failed(error) => vec![format!("callbackd: {error:#}")],
         }
     }
@@ -131,10 +129,6 @@ const fn severity(finding: &Finding) -> &'static str {
         Severity::Wait => "missing: ",
         Severity::Warn => "warning: ",
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
 }
 
 /// Tells a failure, if it was one; the exit code.
@@ -177,11 +171,12 @@ mod tests {
             (Failure::from(anyhow::anyhow!("broker away")), 1),
             (Failure::from(io::Error::other("disk full")), 1),
             (Failure::from(ReplayError::Fenced), 1),
-            (Failure::from(pipe), 0),
-            (Failure::from(anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("printing")), 0),
+            // Of a socket: standard output does not fail (see `output`).
+            (Failure::from(pipe), 1),
+            (Failure::from(anyhow::Error::new(io::Error::from(io::ErrorKind::BrokenPipe)).context("asking")), 1),
         ] {
             assert_eq!(failure.exit().code(), code, "{failure:?}");
-            assert_eq!(failure.lines().is_empty(), code == 0, "{failure:?}");
+            assert_eq!(failure.lines().len(), 1, "{failure:?}");
         }
         assert_eq!(Exit::Done.code(), 0);
     }

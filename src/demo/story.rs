@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::daemon::{Daemon, Directory, log_into};
-use super::ledger::{Ledger, Outcome as Ending};
+use super::ledger::{Account, Ledger, Outcome as Ending};
 use super::picture::{Picture, print_account};
 use super::receiver::Receiver;
 use super::scene::{self, Behaviour, Case, PREFIX, SOURCE, TIERS};
@@ -100,10 +100,17 @@ async fn acts(options: Options, out: &mut dyn Write, terminal: bool, directory: 
     let Stage { ledger, daemon, out, .. } = stage;
     let cut = daemon.drain(DRAIN_LIMIT).await?;
     let account = ledger.account();
-    writeln!(out)?;
-    print_account(&account, &cases, out)?;
-    writeln!(out, "stop        the daemon drained, {cut} attempts cut")?;
+    let printed = close(&account, &cases, cut, out);
+    // With the account made, nobody needs to read it.
+    printed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })?;
     Ok(account.is_balanced() && account.is_verified())
+}
+
+/// The end of the story.
+fn close(account: &Account, cases: &[Case], cut: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    print_account(account, cases, out)?;
+    writeln!(out, "stop        the daemon drained, {cut} attempts cut")
 }
 
 fn topics() -> Vec<String> {

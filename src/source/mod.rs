@@ -17,6 +17,7 @@ mod environment;
 mod fields;
 mod file;
 mod item;
+mod listening;
 mod pieces;
 mod problem;
 mod reading;
@@ -29,10 +30,11 @@ pub use environment::Environment;
 pub use fields::{Fields, key_part};
 pub use file::{Seen, cannot_be_read};
 pub use item::Item;
+pub use listening::cannot_listen;
 pub use problem::Problem;
 pub use reading::Reading;
 pub use secret::Secret;
-pub use secret_file::read_secret;
+pub use secret_file::{SecretFile, read_secret};
 pub use units::{parse_duration, parse_instant, parse_size, show_duration, show_size};
 
 #[cfg(test)]

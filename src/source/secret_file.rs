@@ -8,15 +8,15 @@ use zeroize::Zeroizing;
 const SECRET_BYTES: u64 = 64 * 1024;
 
 /// A secret as its file holds it.
-pub(super) struct Found {
+pub struct SecretFile {
     /// Without one trailing newline.
-    pub(super) bytes: Zeroizing<Vec<u8>>,
-    /// Rights that everyone on this machine has, and should not.
-    pub(super) too_open: Option<&'static str>,
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Rights that everyone on this machine has, and should not, to be said after the path.
+    pub too_open: Option<&'static str>,
 }
 
 /// Reads the secret in the file at `path`; the error is a text to be put after the path. Also returns how the file was.
-pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
+pub(super) fn read(path: &Path) -> (Result<SecretFile, String>, Seen) {
     let (read, seen) = file::read(path, SECRET_BYTES);
     let found = match read {
         Ok((mut bytes, metadata)) => {
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
                     bytes.pop();
                 }
             }
-            Ok(Found { bytes, too_open: file::too_open(&metadata, file::Open::ForAnything) })
+            Ok(SecretFile { bytes, too_open: file::too_open(&metadata, file::Open::ForAnything) })
         }
         Err(error) => Err(file::cannot_be_read(path, &error)),
     };
@@ -37,7 +37,10 @@ pub(super) fn read(path: &Path) -> (Result<Found, String>, Seen) {
 ///
 /// # Errors
 /// When it cannot be read, is empty, or is too long to be a secret.
-pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let bytes = read(path).0?.bytes;
-    if bytes.is_empty() { Err("is empty: the secret is the file's bytes, without one trailing newline".to_owned()) } else { Ok(bytes) }
+pub fn read_secret(path: &Path) -> Result<SecretFile, String> {
+    let found = read(path).0?;
+    if found.bytes.is_empty() {
+        return Err("is empty: the secret is the file's bytes, without one trailing newline".to_owned());
+    }
+    Ok(found)
 }

@@ -15,9 +15,9 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// Longer than any time-out that a template may have (120 s).
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
-/// The key, and the secret where there is one.
+/// The key to sign with, and the secret where there is one.
 #[derive(Args, Debug)]
-pub struct KeyArguments {
+pub struct SigningArguments {
     /// File of the key; one trailing newline is not part of it, as in the registry
     #[arg(long, value_name = "F")]
     pub key_file: PathBuf,
@@ -29,12 +29,28 @@ pub struct KeyArguments {
     pub secret_file: Option<PathBuf>,
 }
 
+/// What a receiver shares with the sender: a key, a secret, or both.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub struct SharedArguments {
+    /// File of the key; one trailing newline is not part of it, as in the registry
+    #[arg(long, value_name = "F")]
+    pub key_file: Option<PathBuf>,
+    /// The HMAC's secret, if the key has one of its own: whsec_… or raw; alone it verifies webhook-signature only. Others on this machine can
+    /// see it: --secret-file hides it
+    #[arg(long, value_name = "S", conflicts_with = "secret_file")]
+    pub secret: Option<String>,
+    /// File of the HMAC's secret; alone it verifies webhook-signature only
+    #[arg(long, value_name = "F")]
+    pub secret_file: Option<PathBuf>,
+}
+
 /// Arguments of `sign`.
 #[derive(Args, Debug)]
 pub struct SignArguments {
     #[command(flatten)]
     #[allow(missing_docs, reason = "shown in the help as its own arguments")]
-    pub keys: KeyArguments,
+    pub keys: SigningArguments,
     /// The event id, sent as webhook-id [default: from the body, as the daemon does]
     #[arg(long, value_name = "ID", value_parser = id)]
     pub id: Option<EventId>,
@@ -48,7 +64,7 @@ pub struct SignArguments {
 pub struct VerifyArguments {
     #[command(flatten)]
     #[allow(missing_docs, reason = "shown in the help as its own arguments")]
-    pub keys: KeyArguments,
+    pub keys: SharedArguments,
     /// A header of the request (may be repeated); without any, standard input may begin with header lines and an empty line
     #[arg(long = "header", value_name = "name: value", value_parser = header)]
     pub headers: Vec<(String, String)>,
@@ -64,7 +80,7 @@ pub struct VerifyArguments {
 #[derive(Args, Debug)]
 pub struct ReceiveArguments {
     /// Where to listen; port 0 takes a free one and says which
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub listen: SocketAddr,
     /// The key. Others on this machine can see it: --key-file hides it
     #[arg(long, value_name = "K", conflicts_with = "key_file")]
@@ -101,6 +117,11 @@ pub struct SendTestArguments {
     /// The type of event: 100 (recording file), 332 (recording status) or 341 (recording exception)
     #[arg(long, value_name = "N", default_value = "100", value_parser = event_kind)]
     pub event_type: EventKind,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let example = "127.0.0.1:8080 for this machine alone, 0.0.0.0:8080 for all that can reach it";
+    text.parse().map_err(|_| format!("not an IP address and a port: write {example}"))
 }
 
 fn path(text: &str) -> Result<String, String> {

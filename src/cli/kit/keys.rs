@@ -1,9 +1,9 @@
 //! Keys and secrets as they are typed or stand in files.
 
-use super::arguments::{KeyArguments, ReceiveArguments};
+use super::arguments::{ReceiveArguments, SharedArguments, SigningArguments};
 use crate::cli::Failure;
 use crate::cli::failure::complain;
-use crate::domain::registry::webhook_secret;
+use crate::domain::registry::shared_secret;
 use crate::domain::verification::SharedKey;
 use crate::source::{Problem, read_secret};
 use std::path::{Path, PathBuf};
@@ -11,13 +11,19 @@ use zeroize::Zeroizing;
 
 type Bytes = Zeroizing<Vec<u8>>;
 
-/// The key that `sign` and `verify` were given.
-pub(super) fn of_files(arguments: &KeyArguments) -> Result<SharedKey, Failure> {
-    let key = key_of_file(&arguments.key_file);
-    let secret = secret(arguments.secret.as_deref(), arguments.secret_file.as_ref());
-    // Both are read, so that both are told.
-    let (key, secret) = both(key, secret)?;
-    SharedKey::new(Some(key), secret).ok_or_else(|| Failure::Failed(anyhow::anyhow!("there is no key")))
+/// The key that `sign` was given.
+pub(super) fn to_sign(arguments: &SigningArguments) -> Result<SharedKey, Failure> {
+    there_is(shared(key_of_file(&arguments.key_file).map(Some), secret(arguments.secret.as_deref(), arguments.secret_file.as_ref()))?)
+}
+
+/// The key, the secret or both that `verify` was given.
+pub(super) fn to_verify(arguments: &SharedArguments) -> Result<SharedKey, Failure> {
+    let key = arguments.key_file.as_deref().map(key_of_file).transpose();
+    there_is(shared(key, secret(arguments.secret.as_deref(), arguments.secret_file.as_ref()))?)
+}
+
+fn there_is(shared: Option<SharedKey>) -> Result<SharedKey, Failure> {
+    shared.ok_or_else(|| Failure::Usage("there is no key: give --key-file, --secret-file or --secret".to_owned()))
 }
 
 /// The key that `receive` was given; `None`: nothing is to be verified.
@@ -28,14 +34,13 @@ pub(super) fn of_receiver(arguments: &ReceiveArguments) -> Result<Option<SharedK
         (None, Some(file)) => key_of_file(file).map(Some),
         (None, None) => Ok(None),
     };
-    let secret = secret(arguments.secret.as_deref(), arguments.secret_file.as_ref());
-    let (key, secret) = both(key, secret)?;
-    Ok(SharedKey::new(key, secret))
+    shared(key, secret(arguments.secret.as_deref(), arguments.secret_file.as_ref()))
 }
 
-fn both<A, B>(a: Result<A, Failure>, b: Result<B, Failure>) -> Result<(A, B), Failure> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
+/// Of both; where both are wrong, both are told. `None` without either.
+fn shared(key: Result<Option<Bytes>, Failure>, secret: Result<Option<Bytes>, Failure>) -> Result<Option<SharedKey>, Failure> {
+    match (key, secret) {
+        (Ok(key), Ok(secret)) => Ok(SharedKey::new(key, secret)),
         (Err(Failure::Problems(mut problems)), Err(Failure::Problems(more))) => {
             problems.extend(more);
             Err(Failure::Problems(problems))
@@ -45,8 +50,16 @@ fn both<A, B>(a: Result<A, Failure>, b: Result<B, Failure>) -> Result<(A, B), Fa
 }
 
 fn key_of_file(path: &Path) -> Result<Bytes, Failure> {
-    let key = read_secret(path).map_err(|cause| problem(path, "--key-file", cause))?;
-    Ok(taken_as_it_is(key, "--key-file"))
+    Ok(taken_as_it_is(bytes_of_file(path, "--key-file")?, "--key-file"))
+}
+
+/// The secret that the file given with `option` holds; one that others may read is warned about, as everywhere.
+fn bytes_of_file(path: &Path, option: &str) -> Result<Bytes, Failure> {
+    let found = read_secret(path).map_err(|cause| problem(path, option, cause))?;
+    if let Some(rights) = found.too_open {
+        complain(format_args!("warning: {}: {option}: {rights}", path.display()));
+    }
+    Ok(found.bytes)
 }
 
 /// A key that looks like a secret was most likely given with the wrong option; it may be a key all the same.
@@ -61,10 +74,10 @@ fn taken_as_it_is(key: Bytes, option: &str) -> Bytes {
 
 fn secret(text: Option<&str>, file: Option<&PathBuf>) -> Result<Option<Bytes>, Failure> {
     match (text, file) {
-        (Some(text), _) => webhook_secret(text.as_bytes()).map(Some).map_err(|cause| Failure::Usage(format!("--secret: {cause}"))),
+        (Some(text), _) => shared_secret(text.as_bytes()).map(Some).map_err(|cause| Failure::Usage(format!("--secret: {cause}"))),
         (None, Some(path)) => {
-            let text = read_secret(path).map_err(|cause| problem(path, "--secret-file", cause))?;
-            webhook_secret(&text).map(Some).map_err(|cause| problem(path, "--secret-file", cause.to_string()))
+            let text = bytes_of_file(path, "--secret-file")?;
+            shared_secret(&text).map(Some).map_err(|cause| problem(path, "--secret-file", cause.to_string()))
         }
         (None, None) => Ok(None),
     }

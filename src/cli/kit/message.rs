@@ -1,7 +1,7 @@
 //! A message as `sign` prints it, or as it was captured: header lines, an empty line, the body.
 //!
 //! A body is a JSON object, and no JSON begins like a header line, so the two cannot be mistaken for each other. A request line before the
-//! headers is passed over, and lines may end in CR LF, so that what a socket brought can be piped in as it is.
+//! headers, of any version of HTTP or as `send-test` prints it, is passed over, and lines may end in CR LF, so that what a socket brought can be piped in as it is.
 
 /// Names and values, in their order.
 pub(super) type Headers = Vec<(String, String)>;
@@ -46,8 +46,15 @@ pub(super) fn header(text: &str) -> Option<(String, String)> {
     (!name.is_empty() && name.bytes().all(token)).then(|| (name.to_owned(), value.trim_matches([' ', '\t']).to_owned()))
 }
 
+/// `POST /cb HTTP/1.1`; without a version too, where the target cannot be mistaken.
 fn is_request_line(line: &str) -> bool {
-    line.starts_with("POST ") && (line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0"))
+    let words: Vec<&str> = line.split(' ').collect();
+    let method = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    match words[..] {
+        [verb, target, version] => method(verb) && !target.is_empty() && version.starts_with("HTTP/"),
+        [verb, target] => method(verb) && ["/", "http://", "https://"].iter().any(|start| target.starts_with(start)),
+        _ => false,
+    }
 }
 
 /// The next line without its end; `None` when no end follows.
@@ -73,6 +80,12 @@ mod tests {
             ("webhook-id: a\n\n", one("webhook-id", "a"), ""),
             ("Webhook-Id:a \r\n\r\n{}\r\n", one("Webhook-Id", "a"), "{}\r\n"),
             ("POST /cb?x=1 HTTP/1.1\r\nhost: h:80\r\n\r\n{}", one("host", "h:80"), "{}"),
+            ("POST /cb HTTP/2\nhost: h\n\n{}", one("host", "h"), "{}"),
+            ("PUT * HTTP/1.0\nhost: h\n\n{}", one("host", "h"), "{}"),
+            ("POST https://h/cb?[redacted]\nhost: h\n\n{}", one("host", "h"), "{}"),
+            ("POST /cb\nhost: h\n\n{}", one("host", "h"), "{}"),
+            ("post /cb HTTP/1.1\nhost: h\n\n{}", vec![], "post /cb HTTP/1.1\nhost: h\n\n{}"),
+            ("{\"a\":1} /x HTTP/1.1\n", vec![], "{\"a\":1} /x HTTP/1.1\n"),
             ("webhook-id: a\n\n\n{}\n\n", one("webhook-id", "a"), "\n{}\n\n"),
         ] {
             assert_eq!(split(input.as_bytes()), Ok((headers, body.as_bytes())), "{input:?}");

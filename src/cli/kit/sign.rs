@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::io::Write;
 
 pub(crate) fn sign(arguments: &SignArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let shared = keys::of_files(&arguments.keys)?;
+    let shared = keys::to_sign(&arguments.keys)?;
     let value = Bytes::from(standard_input("the event")?);
     print(&shared, &value, arguments.id.clone(), moment(arguments.at), out)?;
     Ok(Exit::Done)

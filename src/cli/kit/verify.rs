@@ -9,7 +9,7 @@ use crate::domain::verification::{Finding, Message, SharedKey, Verification, ver
 use std::io::{self, IsTerminal as _, Write};
 
 pub(crate) fn verify(arguments: &VerifyArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let shared = keys::of_files(&arguments.keys)?;
+    let shared = keys::to_verify(&arguments.keys)?;
     if arguments.show_secret {
         writeln!(out, "{}", *shown_secret(shared.signing().secret()))?;
         out.flush()?;

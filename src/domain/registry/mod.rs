@@ -27,7 +27,7 @@ pub use entry::{
     KeyEntry, MixEntry, PolicyKind, Problem, RecordingTemplateEntry, Region, Rules, Storage,
 };
 pub use identity::{BadIdentity, ClientIdentity, Fingerprint};
-pub use key::{SecretError, webhook_secret};
+pub use key::{SecretError, shared_secret, webhook_secret};
 pub use losses::Losses;
 pub use template::{CallbackTemplate, CallbackUrl, Endpoint, RecordingTemplate, TemplateHeader};
 

@@ -166,6 +166,17 @@ fn keys_have_unique_ids_and_are_never_empty() {
 }
 
 #[test]
+fn a_receivers_secret_may_be_as_short_as_the_key_that_it_is_but_not_empty() {
+    assert_eq!(&**shared_secret(b"whsec_YWRhc2RhMTMxMzEy").unwrap(), b"adasda131312");
+    assert_eq!(&**shared_secret(b"x").unwrap(), b"x");
+    assert_eq!(shared_secret(&[b'x'; 1024]).unwrap().len(), 1024);
+    for empty in [&b""[..], b"whsec_"] {
+        assert_eq!(shared_secret(empty), Err(SecretError::Empty));
+    }
+    assert_eq!(shared_secret(b"whsec_="), Err(SecretError::NotBase64));
+}
+
+#[test]
 fn a_webhook_secret_is_whsec_base64_or_raw() {
     assert_eq!(webhook_secret(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap().len(), 24);
     assert_eq!(&**webhook_secret(b"0123456789abcdefghijklmn").unwrap(), b"0123456789abcdefghijklmn");

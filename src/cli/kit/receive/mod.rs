@@ -15,10 +15,11 @@ use super::{keys, reasons};
 use crate::app::wall_clock;
 use crate::cli::check::counted;
 use crate::cli::failure::complain;
+use crate::cli::output::is_gone;
 use crate::cli::{Exit, Failure};
 use crate::domain::signature::WEBHOOK_ID;
 use crate::domain::verification::{Message, SharedKey, Verification, verify};
-use anyhow::Context as _;
+use crate::source::cannot_listen;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -76,9 +77,8 @@ struct Counts {
 pub(crate) fn receive(arguments: &ReceiveArguments) -> Result<Exit, Failure> {
     let key = keys::of_receiver(arguments)?;
     let status = StatusCode::from_u16(arguments.status).map_err(|_| Failure::Usage("--status: not a status".to_owned()))?;
-    let listener = std::net::TcpListener::bind(arguments.listen).with_context(|| {
-        format!("cannot listen on {}: is another process using it? --listen 127.0.0.1:0 takes a free port", arguments.listen)
-    })?;
+    let listener = std::net::TcpListener::bind(arguments.listen)
+        .map_err(|error| anyhow::anyhow!("{}; --listen 127.0.0.1:0 takes a free port", cannot_listen(arguments.listen, &error)))?;
     let address = listener.local_addr()?;
     let checks = match &key {
         Some(_) => "",
@@ -99,9 +99,11 @@ pub(crate) fn receive(arguments: &ReceiveArguments) -> Result<Exit, Failure> {
         serve(listener, &shared, ended).await
     })?;
     let told = shared.told();
-    if let Some(error) = &told.broken {
-        // A reader that has gone wanted no more.
-        return Err(io::Error::from(error.kind()).into());
+    match &told.broken {
+        // A reader that has gone wanted no more: that is an end like Ctrl-C.
+        Some(error) if is_gone(error) => return Ok(Exit::Done),
+        Some(error) => return Err(Failure::Failed(anyhow::anyhow!("standard output: {error}"))),
+        None => {}
     }
     let Counts { callbacks, refused, repeats } = told.counts;
     complain(format_args!("{}, {refused} refused, {}", counted(callbacks, "callback"), counted(repeats, "repeat")));
