@@ -212,6 +212,30 @@ fn genuine(scene: &mut Scene, example: &Example, secret: Option<&str>) -> Messag
     Message::sent(&other.requests()[0])
 }
 
+#[test]
+fn the_receiver_of_t_and_sign_alone_takes_every_event_that_the_daemon_signs() {
+    let scene = Scene::without_topics("receiver-sign-only-odd", "127.0.0.1:1");
+    let example = Example::start(&scene, python("python-sign-only"), "CALLBACK_KEY", KEY);
+    for (id, event) in [
+        ("names", r#"{"a":1,"x":1,"x":2}"#.to_owned()),
+        ("inner", r#"{"exception":{"k":1,"k":2,"t":1,"t":2,"sign":"","sign":""},"list":[{"t":1,"t":2}]}"#.to_owned()),
+        ("number", format!(r#"{{"size":{}}}"#, "9".repeat(5000))),
+        ("below", format!(r#"{{"size":-{}.5}}"#, "9".repeat(5000))),
+    ] {
+        let message = Message::signed_over(&scene, &event, id, KEY, None, 0);
+        assert_eq!(example.post(&message), 200, "{id}: {}", tail(&example.out, 30));
+        example.wait_told(&format!("new '{id}'"), 1);
+        let text = String::from_utf8(message.body.clone()).unwrap();
+        let (t, sign) = text.rsplit_once(",\"t\":").unwrap().1.strip_suffix('}').unwrap().split_once(',').unwrap();
+        for (what, member) in [("t", format!("\"t\":{t}")), ("sign", sign.to_owned())] {
+            example.is_refused(&format!("{id} with {what} twice"), &message.body("{", &format!("{{{member},")));
+        }
+    }
+    let message = Message::signed(&scene, "long", KEY, None, 0);
+    let t = message.member("t");
+    example.is_refused("a t of 5,000 digits", &message.body(&format!("\"t\":{t}"), &format!("\"t\":{}{t}", "1".repeat(5000))));
+}
+
 /// Everything that a receiver with a public library must take, and must refuse.
 fn accepts_and_refuses(scene: &mut Scene, example: &Example) {
     let genuine = genuine(scene, example, Some(SECRET));

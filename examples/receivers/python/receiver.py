@@ -1,7 +1,7 @@
 """A receiver of callbackd's callbacks: verify, de-duplicate, answer fast, work afterwards.
 
     pip install -r requirements.txt
-    WEBHOOK_SECRET=whsec_... PORT=8080 python receiver.py
+    WEBHOOK_SECRET=whsec_... PORT=8080 python3 receiver.py
 
 WEBHOOK_SECRET may hold several secrets, separated by spaces: while keys rotate, the old one and the new one.
 """
