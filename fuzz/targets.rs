@@ -202,6 +202,7 @@ pub(crate) fn registry(data: &[u8]) {
         drain_timeout: Duration::from_secs(25),
         smallest_tier: Duration::from_secs(5),
         environment: Environment::default(),
+        clock: || UnixMillis(0),
     };
     if let Err(problems) = load_text(Path::new("r.toml"), text, &options) {
         assert!(!problems.is_empty());

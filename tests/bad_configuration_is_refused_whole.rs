@@ -264,3 +264,44 @@ fn variables_override_the_file_and_unknown_ones_are_errors() {
         assert!(refused.status.code() == Some(78) && both(&refused).contains(name), "{name}: {}", both(&refused));
     }
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_by_its_name() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = dir("no-text");
+    let (code, output) = check(&dir, GOOD_CONFIG, GOOD_REGISTRY);
+    assert_eq!(code, Some(0), "{output}");
+    let mut command = crate::harness::scene::binary();
+    command.args(["check", "--config", &dir.join("callbackd.toml").to_string_lossy()]);
+    let done = command.env("CALLBACKD_KAFKA__GROUP", std::ffi::OsStr::from_bytes(b"canary\xff")).output().unwrap();
+    assert_eq!(done.status.code(), Some(78), "{}", both(&done));
+    let said = "CALLBACKD_KAFKA__GROUP: kafka.group: the variable is not UTF-8 text";
+    assert!(both(&done).contains(said) && !both(&done).contains("canary"), "{}", both(&done));
+}
+
+#[test]
+fn a_certificate_that_is_not_there_is_told_with_its_file_and_line_and_once() {
+    let config = format!("{GOOD_CONFIG}[kafka.properties]\n\"security.protocol\" = \"SSL\"\n\"ssl.ca.location\" = \"nope.pem\"\n");
+    let (code, output) = check(&dir("no-ca"), &config, GOOD_REGISTRY);
+    assert_eq!(code, Some(78), "{output}");
+    assert_reported(&output, "callbackd.toml", &config, &[("ssl.ca.location", "nope.pem cannot be read: No such file")]);
+    assert!(!output.contains("librdkafka"), "{output}");
+}
+
+#[test]
+fn what_print_prints_reads_back_from_beside_the_configuration() {
+    let dir = dir("reads-back");
+    let (code, output) = check(&dir, GOOD_CONFIG, GOOD_REGISTRY);
+    assert_eq!(code, Some(0), "{output}");
+    // By a relative path, as people type it.
+    let mut command = crate::harness::scene::binary();
+    command.current_dir(dir.parent().unwrap());
+    let name = Path::new(dir.file_name().unwrap());
+    let printed = command.args(["check", "--print", "--config"]).arg(name.join("callbackd.toml")).output().unwrap();
+    assert_eq!(printed.status.code(), Some(0), "{}", both(&printed));
+    std::fs::write(dir.join("printed.toml"), &printed.stdout).unwrap();
+    let mut command = crate::harness::scene::binary();
+    command.current_dir(dir.parent().unwrap());
+    let again = command.args(["check", "--config"]).arg(name.join("printed.toml")).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", both(&again));
+}

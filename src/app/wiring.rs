@@ -57,6 +57,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         drain_timeout: settings.delivery.drain_timeout,
         smallest_tier: settings.delivery.tiers.smallest().delay,
         environment: Environment::of_process(),
+        clock: super::wall_clock,
     }
 }
 

@@ -43,6 +43,7 @@ fn examine(path: &Path) -> Result<Examined, Vec<Problem>> {
     let mut examined = config::examine(path, &Environment::of_process()).map_err(|problem| vec![problem])?;
     for error in client::problems(&app::client_settings(&examined.loaded.settings)) {
         let (name, message) = match &error {
+            ClientError::Create(_) if examined.lacks_a_file_of_kafka() => continue,
             ClientError::Property { name, cause } => (name.as_str(), (*cause).to_owned()),
             ClientError::Create(cause) => ("", format!("librdkafka refuses them: {cause}")),
         };

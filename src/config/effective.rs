@@ -1,9 +1,11 @@
 //! The effective configuration as people may see it.
 
+use super::properties::names_file;
 use super::{PropertyValue, Settings};
 use crate::source::{show_duration, show_size};
 use std::fmt::{Display, Write as _};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 /// What stands for a secret.
@@ -23,11 +25,16 @@ fn time(duration: Duration) -> String {
     quoted(show_duration(duration))
 }
 
+/// Relative paths are relative to the file that names them; what is printed may be written anywhere.
+fn file(path: &Path) -> String {
+    quoted(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display())
+}
+
 fn show_ports(ports: &RangeInclusive<u16>) -> String {
     if ports.start() == ports.end() { ports.start().to_string() } else { format!("{}-{}", ports.start(), ports.end()) }
 }
 
-/// The whole of `settings` as TOML, defaults included, secrets and token digests redacted.
+/// The whole of `settings` as TOML, defaults included, secrets and token digests redacted, paths from the root.
 #[must_use]
 pub fn effective(settings: &Settings) -> String {
     let Settings { kafka, registry, delivery, egress, metrics, admin, log } = settings;
@@ -44,13 +51,14 @@ pub fn effective(settings: &Settings) -> String {
     line("\n[kafka.properties]".into());
     for property in &kafka.properties {
         let value = match &property.value {
-            PropertyValue::Plain(text) => text,
-            PropertyValue::Secret(_) => REDACTED,
+            PropertyValue::Plain(text) if names_file(property) => file(Path::new(text)),
+            PropertyValue::Plain(text) => quoted(text),
+            PropertyValue::Secret(_) => quoted(REDACTED),
         };
-        line(format!("{} = {}", quoted(&property.name), quoted(value)));
+        line(format!("{} = {value}", quoted(&property.name)));
     }
     line("\n[registry]".into());
-    line(format!("file = {}", quoted(registry.file.display())));
+    line(format!("file = {}", file(&registry.file)));
     line(format!("templates_per_account = {}", registry.templates_per_account));
     line("\n[delivery]".into());
     line(format!("delay_tiers = {}", list(delivery.tiers.iter().map(|tier| &tier.label))));
@@ -70,7 +78,7 @@ pub fn effective(settings: &Settings) -> String {
     line(format!("ports = {}", list(egress.addresses.ports.iter().map(show_ports))));
     line(format!("name_servers = {}", list(&egress.name_servers)));
     if let Some(path) = &egress.ca_file {
-        line(format!("ca_file = {}", quoted(path.display())));
+        line(format!("ca_file = {}", file(path)));
     }
     line(format!("\n[metrics]\nlisten = {}", quoted(metrics.listen)));
     line(format!("\n[admin]\nlisten = {}", quoted(admin.listen)));

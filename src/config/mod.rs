@@ -46,7 +46,13 @@ impl Loaded {
     /// A problem of the Kafka property `name`, or of all of them when it is empty, at the place where it was written.
     #[must_use]
     pub fn property_problem(&self, name: &str, message: String) -> Problem {
-        self.problem(property_key(name), &property_key(""), message)
+        let problem = self.problem(property_key(name), &property_key(""), message);
+        match reference_by_level(&problem.file) {
+            Some(variable) => {
+                Problem { message: format!("{}; a reference is a value, {variable}='{{ file = \"…\" }}'", problem.message), ..problem }
+            }
+            None => problem,
+        }
     }
 
     /// A problem of `egress.ca_file`, at the place where it was written.
@@ -59,6 +65,11 @@ impl Loaded {
         let (file, line) = self.places.get(&key).or_else(|| self.places.get(or_at)).cloned().unwrap_or_default();
         Problem { file, line, key, message }
     }
+}
+
+/// What a variable such as `CALLBACKD_KAFKA__PROPERTIES__SASL_PASSWORD__FILE` was meant to be about.
+fn reference_by_level(variable: &str) -> Option<&str> {
+    ["__FILE", "__ENV", "__VALUE"].iter().find_map(|level| variable.strip_suffix(level)).filter(|rest| rest.starts_with(VARIABLE_PREFIX))
 }
 
 const CA_FILE: &str = "egress.ca_file";
@@ -87,6 +98,12 @@ impl Examined {
             self.problems.push(problem);
             self.problems.sort();
         }
+    }
+
+    /// Whether a property of Kafka is left out because its file cannot be read: what the client says of the others may follow from that.
+    #[must_use]
+    pub fn lacks_a_file_of_kafka(&self) -> bool {
+        properties::FILES.iter().any(|name| self.problems.iter().any(|problem| problem.key == property_key(name)))
     }
 
     /// The configuration, if nothing is wrong with it.

@@ -82,7 +82,7 @@ const HARMLESS: [&str; 37] = [
 const HARMLESS_ENDS: [&str; 6] = [".ms", ".bytes", ".kbytes", ".messages", ".enable", ".size"];
 
 /// Properties that name a file or a folder: relative to the configuration, as every path in it.
-const FILES: [&str; 8] = [
+pub(super) const FILES: [&str; 8] = [
     "sasl.kerberos.keytab",
     "sasl.oauthbearer.assertion.jwt.template.file",
     "sasl.oauthbearer.assertion.private.key.file",
@@ -93,11 +93,23 @@ const FILES: [&str; 8] = [
     "ssl.keystore.location",
 ];
 
+/// Those of them that hold a secret.
+const SECRET_FILES: [&str; 4] =
+    ["sasl.kerberos.keytab", "sasl.oauthbearer.assertion.private.key.file", "ssl.key.location", "ssl.keystore.location"];
+
+/// Ends of names of properties that are secrets, whatever is to be said of the others that are not shown.
+const SECRET_ENDS: [&str; 4] = [".password", ".secret", ".passphrase", ".key.pem"];
+
 /// The value of `ssl.ca.location` that stands for the system's own places.
 const PROBE: &str = "probe";
 
 fn is_harmless(name: &str) -> bool {
     HARMLESS.contains(&name) || HARMLESS_ENDS.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether the value of `property` is the path of a file or a folder.
+pub(super) fn names_file(property: &Property) -> bool {
+    FILES.contains(&&*property.name) && property.value.expose() != PROBE
 }
 
 /// Reads the table, in the order of the names.
@@ -135,8 +147,16 @@ fn property(name: &str, item: &Item<'_>) -> Option<Property> {
         };
         PropertyValue::Secret(Secret::new(text.to_owned()))
     } else {
-        let names_file = FILES.contains(&name) && item.text()? != PROBE;
-        let text = if names_file { item.path_of_file()?.to_string_lossy().into_owned() } else { item.scalar()? };
+        let text = if FILES.contains(&name) && item.text()? != PROBE {
+            // librdkafka would say of a wrong one neither which file nor which property.
+            let path = if SECRET_FILES.contains(&name) { item.path_of_secret()? } else { item.path_of_readable()? };
+            path.to_string_lossy().into_owned()
+        } else {
+            item.scalar()?
+        };
+        if SECRET_ENDS.iter().any(|end| name.ends_with(end)) {
+            item.mark_secret();
+        }
         if is_harmless(name) { PropertyValue::Plain(text) } else { PropertyValue::Secret(Secret::new(text)) }
     };
     if value.expose().contains('\0') {

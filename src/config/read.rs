@@ -6,7 +6,7 @@ use super::{
     property_key,
 };
 use crate::delivery::settings::StartFrom;
-use crate::domain::address::AddressPolicy;
+use crate::domain::address::{AddressPolicy, NetworkDoubt};
 use crate::domain::tier::Tiers;
 use crate::source::{Document, Fields, Item, Reading, cannot_be_read};
 use std::collections::HashSet;
@@ -206,8 +206,14 @@ fn circuit(fields: &Fields<'_>) -> CircuitSettings {
 fn egress(fields: &Fields<'_>) -> EgressSettings {
     let list = |key| (key, fields.get(key).and_then(|item| item.texts()).unwrap_or_default());
     let ports = ("ports", fields.get("ports").and_then(|item| item.texts_or_numbers()).unwrap_or_default());
+    let networks = list("allow_networks");
+    for (at, network) in networks.1.iter().enumerate().filter_map(|(at, text)| Some((at, network(text)?))) {
+        if let Some(doubt) = NetworkDoubt::of(network) {
+            fields.warning(&format!("allow_networks[{at}]"), format!("{network} {doubt}"));
+        }
+    }
     let addresses = AddressPolicy {
-        allow_networks: each(fields, list("allow_networks"), "a network such as \"10.20.0.0/16\"", network),
+        allow_networks: each(fields, networks, "a network such as \"10.20.0.0/16\"", network),
         allow_names: each(fields, list("allow_names"), "a name suffix such as \"svc.cluster.local\"", name_suffix),
         ports: each(fields, ports, "a port such as 443, or a range such as \"8000-8999\"", port_range),
     };

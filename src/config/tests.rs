@@ -410,15 +410,145 @@ fn every_owned_property_is_refused() {
 
 #[test]
 fn files_of_the_kafka_client_are_relative_to_the_configuration() {
-    for (given, found) in [("ca.pem", "/etc/ca.pem"), ("sub/ca.pem", "/etc/sub/ca.pem"), ("/run/ca.pem", "/run/ca.pem"), ("probe", "probe")]
-    {
-        let read = settings(&format!("[kafka.properties]\n'ssl.ca.location' = '{given}'"), &[]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    std::fs::write(folder.path().join("sub/ca.pem"), "").unwrap();
+    std::fs::write(folder.path().join("ca.pem"), "").unwrap();
+    let of = |name: &str| folder.path().join(name).display().to_string();
+    for (given, found) in [
+        ("ca.pem", of("ca.pem")),
+        ("sub/ca.pem", of("sub/ca.pem")),
+        (&*of("ca.pem"), of("ca.pem")),
+        ("sub", of("sub")),
+        ("probe", "probe".to_owned()),
+    ] {
+        let text = format!("[kafka.properties]\n'ssl.ca.location' = '{given}'");
+        let read = parse(&folder.path().join("c.toml"), &text, &Environment::default()).unwrap().settings;
         assert_eq!(read.kafka.properties[0].value.expose(), found);
+        assert!(effective(&read).contains(&format!("\"ssl.ca.location\" = {found:?}")), "{}", effective(&read));
     }
+}
+
+#[test]
+fn a_file_of_the_kafka_client_that_is_not_there_is_told_in_its_line_whatever_else_is_wrong() {
+    let gone = |line: usize, name: &str| {
+        let mended = "cannot be read: No such file or directory (os error 2); create it, or mend the path";
+        format!("c.toml:{line}: kafka.properties.\"{name}\": no/such {mended}")
+    };
+    assert_eq!(
+        problems("[kafka.properties]\n'acks' = 1\n'ssl.ca.location' = 'no/such'\n'ssl.key.location' = 'no/such'", &[]),
+        [
+            "c.toml:2: kafka.properties.acks: the daemon owns this property: remove it (a requeue must be durable)".to_owned(),
+            gone(3, "ssl.ca.location"),
+            gone(4, "ssl.key.location"),
+        ]
+    );
     assert_eq!(
         problems("[kafka.properties]\n'ssl.key.location' = ''", &[]),
         ["c.toml:2: kafka.properties.\"ssl.key.location\": the path is empty: name a file"]
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_of_the_kafka_client_that_everyone_can_read_is_warned_about_and_a_certificate_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for (name, mode, warnings) in [
+        ("ssl.key.location", 0o644, 1),
+        ("ssl.keystore.location", 0o644, 1),
+        ("ssl.key.location", 0o640, 0),
+        ("ssl.ca.location", 0o644, 0),
+        ("ssl.certificate.location", 0o644, 0),
+    ] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let text = format!("[kafka.properties]\n'{name}' = 'file'");
+        let loaded = parse(&folder.path().join("c.toml"), &text, &Environment::default()).unwrap();
+        assert_eq!(loaded.warnings.len(), warnings, "{name} {mode:o}: {:?}", loaded.warnings);
+        assert!(loaded.warnings.iter().all(|warning| warning.contains(":2: ") && warning.contains("chmod o-r")), "{:?}", loaded.warnings);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_in_a_configuration_that_everyone_can_read_is_warned_about_and_a_user_name_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    for (line, warnings) in [
+        ("'sasl.password' = 'canary'", 1),
+        ("'ssl.key.password' = 'canary'", 1),
+        ("'ssl.key.pem' = 'canary'", 1),
+        ("'sasl.password' = { value = 'canary' }", 1),
+        ("'sasl.password' = { env = 'X' }", 0),
+        ("'sasl.username' = 'me'", 0),
+        ("'client.id' = 'c'", 0),
+    ] {
+        std::fs::write(&path, format!("[kafka.properties]\n{line}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let loaded = load(&path, &environment(&[("X", "canary")])).unwrap();
+        assert_eq!(loaded.warnings.len(), warnings, "{line}: {:?}", loaded.warnings);
+        assert!(
+            loaded.warnings.iter().all(|told| told.contains(":2: kafka.properties.") && !told.contains("canary")),
+            "{:?}",
+            loaded.warnings
+        );
+    }
+    // A variable's value stands in no file.
+    std::fs::write(&path, "").unwrap();
+    let loaded = load(&path, &environment(&[("CALLBACKD_KAFKA__PROPERTIES__SASL_PASSWORD", "canary")])).unwrap();
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_value_of_a_variable_reaches_the_kafka_client_as_it_is() {
+    for text in ["1.10", "1_000", "0x10", "1e5", "+5", "2026-01-01", "0o17", "007", "true", "inf"] {
+        for name in ["GROUP_INSTANCE_ID", "CLIENT_ID", "SASL_PASSWORD"] {
+            let read = settings("", &[(&*format!("CALLBACKD_KAFKA__PROPERTIES__{name}"), text)]);
+            assert_eq!(read.kafka.properties[0].value.expose(), text, "{name}");
+        }
+    }
+    let quoted = settings("", &[("CALLBACKD_KAFKA__PROPERTIES__CLIENT_ID", "\"1.10\"")]);
+    assert_eq!(quoted.kafka.properties[0].value.expose(), "1.10", "TOML's own quotes are no part of it");
+    let listed = settings("", &[("CALLBACKD_KAFKA__SOURCE_TOPICS", "2026"), ("CALLBACKD_EGRESS__PORTS", "\"443,8443\"")]);
+    assert_eq!(listed.kafka.source_topics, ["2026"]);
+    assert_eq!(listed.egress.addresses.ports, [443..=443, 8443..=8443]);
+}
+
+#[test]
+fn an_allowed_network_without_effect_or_without_limits_is_warned_about() {
+    let text = "[egress]\nallow_networks = ['10.0.0.0/8', '169.254.0.0/16', '0.0.0.0/0']";
+    let warnings = parse(Path::new("c.toml"), text, &Environment::default()).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("c.toml:2: egress.allow_networks[1]: 169.254.0.0/16 has no effect: "), "{warnings:?}");
+    assert!(warnings[1].starts_with("c.toml:2: egress.allow_networks[2]: 0.0.0.0/0 lets every template reach all"), "{warnings:?}");
+}
+
+#[test]
+fn a_reference_that_is_written_as_a_level_of_a_variable_is_told_how_to_write_it() {
+    let variables = environment(&[("CALLBACKD_KAFKA__PROPERTIES__SASL_PASSWORD__FILE", "/run/secrets/kafka")]);
+    let loaded = parse(Path::new("c.toml"), "", &variables).unwrap();
+    assert_eq!(
+        loaded.property_problem("sasl.password.file", "no such property".into()).to_string(),
+        "CALLBACKD_KAFKA__PROPERTIES__SASL_PASSWORD__FILE: kafka.properties.\"sasl.password.file\": no such property; \
+         a reference is a value, CALLBACKD_KAFKA__PROPERTIES__SASL_PASSWORD='{ file = \"…\" }'"
+    );
+}
+
+#[test]
+fn paths_are_printed_so_that_they_mean_the_same_wherever_that_is_written() {
+    let here = std::env::current_dir().unwrap();
+    for (path, text, expected) in [
+        ("c/c.toml", "", here.join("c/registry.toml")),
+        ("c.toml", "[registry]\nfile = 'r.toml'", here.join("r.toml")),
+        ("/etc/c.toml", "[registry]\nfile = 'r.toml'", "/etc/r.toml".into()),
+    ] {
+        let printed = effective(&parse(Path::new(path), text, &Environment::default()).unwrap().settings);
+        let again = parse(Path::new("/elsewhere/c.toml"), &printed, &Environment::default()).unwrap();
+        assert_eq!(again.settings.registry.file, expected, "{path}");
+    }
 }
 
 #[test]
@@ -433,7 +563,6 @@ fn only_properties_known_to_be_harmless_are_shown() {
         ("fetch.min.bytes", true),
         ("queued.min.messages", true),
         ("socket.keepalive.enable", true),
-        ("ssl.ca.location", true),
         ("sasl.username", false),
         ("sasl.password", false),
         ("sasl.passwort", false),

@@ -93,6 +93,12 @@ pub(super) fn log_into(directory: &Directory, ledger: Arc<Ledger>) -> anyhow::Re
     Ok(())
 }
 
+/// A file with keys in it, which the daemon warns about where everyone may read it.
+fn write_for_us(path: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
 /// The running daemon.
 pub(super) struct Daemon {
     /// Where `/metrics` and `/readyz` are.
@@ -109,7 +115,7 @@ impl Daemon {
         let file = directory.path().join("callbackd.toml");
         let (metrics, admin) = (free_port()?, free_port()?);
         fs::write(&file, scene::configuration(brokers, metrics, admin))?;
-        fs::write(directory.path().join("registry.toml"), scene::registry(cases, receiver))?;
+        write_for_us(&directory.path().join("registry.toml"), &scene::registry(cases, receiver))?;
         // Not the process's variables: they are for another daemon.
         let settings =
             config::load(&file, &Environment::default()).map_err(|problems| listed("the demo's configuration", &problems))?.settings;

@@ -303,10 +303,13 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("callbackd-scene-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let address: SocketAddr = "127.0.0.1:8009".parse().unwrap();
-        std::fs::write(dir.join("registry.toml"), registry(&cases(), address)).unwrap();
         let text = configuration("127.0.0.1:9092", address, "127.0.0.1:8008".parse().unwrap());
         let loaded = crate::config::parse(&dir.join("callbackd.toml"), &text, &crate::config::Environment::default()).unwrap();
-        let found = crate::registry::load_file(&dir.join("registry.toml"), &crate::app::load_options(&loaded.settings));
+        let found = crate::registry::load_text(
+            &dir.join("registry.toml"),
+            &registry(&cases(), address),
+            &crate::app::load_options(&loaded.settings),
+        );
         std::fs::remove_dir_all(&dir).unwrap();
         let found = found.unwrap();
         assert_eq!((loaded.warnings, found.warnings), (vec![], vec![]));

@@ -60,6 +60,50 @@ pub struct AddressPolicy {
     pub ports: Vec<RangeInclusive<u16>>,
 }
 
+/// Why a network among `allow_networks` does something else than was meant, in words to be said after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkDoubt {
+    /// Whatever is in it is never dialled.
+    #[error("has no effect: link-local, metadata and unspecified addresses are never dialled, whatever is allowed; remove it")]
+    Never,
+    /// IPv4 in the clothes of IPv6.
+    #[error("has no effect: such addresses are judged as the IPv4 inside; write that network")]
+    Mapped,
+    /// All addresses of a family.
+    #[error("lets every template reach all that this machine can reach, itself included: list the networks that receivers are in")]
+    Everything,
+}
+
+impl NetworkDoubt {
+    /// What is doubtful about `network`, which has no host bits; `None`: nothing.
+    #[must_use]
+    pub fn of(network: IpNet) -> Option<Self> {
+        if network.prefix_len() == 0 {
+            return Some(Self::Everything);
+        }
+        match network {
+            IpNet::V4(network) => never_net_v4(network).then_some(Self::Never),
+            IpNet::V6(network) if MAPPED.contains(&network) => Some(Self::Mapped),
+            IpNet::V6(network) => never_net_v6(network).then_some(Self::Never),
+        }
+    }
+}
+
+fn never_net_v4(network: Ipv4Net) -> bool {
+    network == v4(0, 0, 0, 0, 32) || NEVER_V4.iter().any(|never| never.contains(&network))
+}
+
+fn never_net_v6(network: Ipv6Net) -> bool {
+    let inside = || {
+        let with_v4_last = [NAT64, COMPATIBLE, TRANSLATED].iter().any(|prefix| prefix.contains(&network));
+        let length = network.prefix_len().checked_sub(96).filter(|_| with_v4_last)?;
+        Ipv4Net::new(last_four(network.network()), length).ok()
+    };
+    network.network().is_unspecified() && network.prefix_len() == 128
+        || NEVER_V6.iter().any(|never| never.contains(&network))
+        || inside().is_some_and(|network| NEVER_V4.iter().any(|never| never.contains(&network)))
+}
+
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
@@ -112,6 +156,8 @@ const DENIED_V6: [Ipv6Net; 5] = [
 
 /// NAT64's well-known prefix (RFC 6052): the IPv4 is in the last 32 bits.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+/// IPv4-mapped addresses (RFC 4291): the IPv4 is in the last 32 bits, and is what is judged.
+const MAPPED: Ipv6Net = v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96);
 /// NAT64's prefix for local use (RFC 8215): where the IPv4 is depends on the gateway's prefix length.
 const NAT64_LOCAL: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 /// 6to4 (RFC 3056): the IPv4 is in bits 16–47.
@@ -288,7 +334,7 @@ fn has_suffix(name: &str, suffix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{AddressPolicy, BLOCKED_PORTS, Refusal};
+    use super::{AddressPolicy, BLOCKED_PORTS, NetworkDoubt, Refusal};
     use url::Url;
 
     const OK: Result<(), Refusal> = Ok(());
@@ -303,6 +349,42 @@ mod tests {
             allow_networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
             allow_names: names.iter().map(|n| (*n).to_owned()).collect(),
             ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_network_that_allows_nothing_or_everything_is_doubted() {
+        use NetworkDoubt::{Everything, Mapped, Never};
+        for (network, expected) in [
+            ("10.20.0.0/16", None),
+            ("127.0.0.0/8", None),
+            ("100.64.0.0/10", None),
+            ("168.63.0.0/16", None),
+            ("169.0.0.0/8", None),
+            ("0.0.0.0/1", None),
+            ("fd00::/8", None),
+            ("fd00:ec3::/32", None),
+            ("64:ff9b::/96", None),
+            ("64:ff9b::a00:0/104", None),
+            ("169.254.0.0/16", Some(Never)),
+            ("169.254.169.254/32", Some(Never)),
+            ("168.63.129.16/32", Some(Never)),
+            ("0.0.0.0/32", Some(Never)),
+            ("fe80::/10", Some(Never)),
+            ("fe80::/64", Some(Never)),
+            ("fd00:ec2::254/128", Some(Never)),
+            ("::/128", Some(Never)),
+            ("64:ff9b::a9fe:0/112", Some(Never)),
+            ("::ffff:10.0.0.0/104", Some(Mapped)),
+            ("0.0.0.0/0", Some(Everything)),
+            ("::/0", Some(Everything)),
+        ] {
+            assert_eq!(NetworkDoubt::of(network.parse().unwrap()), expected, "{network}");
+        }
+        // As it is judged: what is doubted as without effect lets nothing through.
+        for (network, address) in [("169.254.0.0/16", "169.254.1.1"), ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1"), ("0.0.0.0/32", "0.0.0.0")]
+        {
+            assert!(allowing(&[network], &[]).judge_address(address.parse().unwrap()).is_err(), "{network}");
         }
     }
 

@@ -77,8 +77,14 @@ impl SigningKey {
     /// Whether it is in force at `now`.
     #[must_use]
     pub fn is_active(&self, now: UnixMillis) -> bool {
-        self.not_before.is_none_or(|from| from <= now) && self.expires.is_none_or(|until| now < until)
+        in_force(self.not_before, self.expires, now)
     }
+}
+
+/// Whether a key with these ends is in force at `now`: from `not_before`, inclusive, until `expires`, exclusive.
+#[must_use]
+pub fn in_force(not_before: Option<UnixMillis>, expires: Option<UnixMillis>, now: UnixMillis) -> bool {
+    not_before.is_none_or(|from| from <= now) && expires.is_none_or(|until| now < until)
 }
 
 #[allow(clippy::expect_used, reason = "HMAC is defined for keys of every length (RFC 2104)")]

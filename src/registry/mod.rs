@@ -18,6 +18,7 @@ pub use crate::source::{Environment, Problem};
 
 use crate::domain::address::AddressPolicy;
 use crate::domain::registry::{self, EntityKind, Registry, Rules};
+use crate::domain::time::UnixMillis;
 use crate::source::{Document, Reading, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     pub smallest_tier: Duration,
     /// Where `{ env = … }` is looked up.
     pub environment: Environment,
+    /// Asked at each reading: templates without a key in force are warned about.
+    pub clock: fn() -> UnixMillis,
 }
 
 /// A registry that was read and found right.

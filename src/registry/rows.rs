@@ -8,6 +8,8 @@ use crate::domain::registry::{
     AccountEntry, BindingEntry, CallbackTemplateEntry, ClientCertificateEntry, DomainEntry, Entries, Format, HeaderEntry, Keep, KeyEntry,
     MixEntry, PolicyKind, RecordingTemplateEntry, Region, Storage,
 };
+use crate::domain::signature::in_force;
+use crate::domain::time::UnixMillis;
 use crate::source::{Fields, Item, Reading, show_duration};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -101,12 +103,30 @@ fn callback_template(row: &Fields<'_>, options: &LoadOptions) -> CallbackTemplat
             format!("{timeout} exceeds delivery.drain_timeout ({drain}): a stop may cut attempts short; raise the one or lower the other"),
         );
     }
+    warn_of_keys(row, &entry, (options.clock)());
     let first = entry.delays.as_ref().unwrap_or(&policy.delays).first().copied();
     if let Some(first) = first.filter(|first| *first < options.smallest_tier) {
         let (first, smallest) = (show_duration(first), show_duration(options.smallest_tier));
         row.warning("retry.delays", format!("the first delay, {first}, rounds up to the smallest delay tier, {smallest}: write that, or add a tier to delivery.delay_tiers"));
     }
     entry
+}
+
+/// Without a key in force nothing is sent, however right everything else is.
+fn warn_of_keys(row: &Fields<'_>, entry: &CallbackTemplateEntry, now: UnixMillis) {
+    if entry.keys.is_empty() || entry.keys.iter().any(|key| in_force(key.not_before, key.expires, now)) {
+        return;
+    }
+    let next = entry.keys.iter().filter_map(|key| key.not_before).filter(|from| *from > now).min();
+    let until = next.and_then(|next| jiff::Timestamp::from_millisecond(next.0).ok());
+    let until = until.map_or_else(String::new, |next| format!(" until {next}"));
+    row.warning(
+        "keys",
+        format!(
+            "no key of the template {:?} is in force now: its callbacks wait{until}, and are never sent unsigned; add a key, or mend not_before and expires",
+            entry.name
+        ),
+    );
 }
 
 fn delays(item: &Item<'_>) -> Option<Vec<Duration>> {
@@ -162,7 +182,8 @@ fn client_certificate(item: &Item<'_>) -> Option<ClientCertificateEntry> {
 }
 
 fn header(name: &str, item: &Item<'_>) -> Option<HeaderEntry> {
-    let value: Zeroizing<Vec<u8>> = item.secret()?;
+    // A plain text need not be a secret; a reference says that it is.
+    let value = if item.is_table() { item.secret()? } else { Zeroizing::new(item.public()?) };
     Some(HeaderEntry { name: name.into(), value })
 }
 
@@ -176,10 +197,24 @@ fn domain(row: &Fields<'_>) -> DomainEntry {
     entry
 }
 
+/// An event's path is a name without slashes around it, and is compared as it is.
+fn warn_of_slashes(row: &Fields<'_>, path: &str) {
+    let name = path.trim_matches('/');
+    if name != path {
+        let instead = if name.is_empty() { "leave it out".to_owned() } else { format!("write {name:?}") };
+        row.warning(
+            "path",
+            format!("the slashes of {path:?} count: only events whose path has them are met; {instead}, unless that is meant"),
+        );
+    }
+}
+
 fn binding(row: &Fields<'_>) -> BindingEntry {
+    let path = row.text("path");
+    path.iter().for_each(|path| warn_of_slashes(row, path));
     let entry = BindingEntry {
         domain: row.required_text("domain"),
-        path: row.text("path"),
+        path,
         recording_template: row.text("recording_template"),
         callback_template: row.text("callback_template"),
         from: row.get("from").and_then(|item| item.instant()),
@@ -190,9 +225,11 @@ fn binding(row: &Fields<'_>) -> BindingEntry {
 }
 
 fn mix(row: &Fields<'_>) -> MixEntry {
+    let path = row.required_text("path");
+    warn_of_slashes(row, &path);
     let entry = MixEntry {
         domain: row.required_text("domain"),
-        path: row.required_text("path"),
+        path,
         stream: row.required_text("stream"),
         inputs: row.required("inputs").and_then(|item| item.texts()).unwrap_or_default(),
     };

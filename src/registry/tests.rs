@@ -17,6 +17,7 @@ fn options() -> LoadOptions {
         drain_timeout: Duration::from_secs(25),
         smallest_tier: Duration::from_secs(5),
         environment: Environment::default(),
+        clock: || UnixMillis(1_795_435_200_000),
     }
 }
 
@@ -122,9 +123,78 @@ fn the_full_example_loads_with_its_keys_and_headers_from_files() {
 #[test]
 fn the_example_that_is_shipped_is_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/examples/registry.toml");
-    let loaded = load_file(&path, &options()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    // As text: whether everyone may read the keys in it is up to who copies it.
+    let text = fs::read_to_string(&path).unwrap();
+    let loaded = load_text(&path, &text, &options()).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(loaded.registry.domain_names().len(), 2);
+}
+
+#[test]
+fn a_template_none_of_whose_keys_is_in_force_is_warned_about() {
+    let warnings = |keys: &str| {
+        let text = format!(
+            "domains = [{{ name = 'a.example' }}]\n[[callback_templates]]\nname = 'shop'\nurls = {{ recording_file = 'https://shop.example/' }}\nkeys = [{keys}]\n"
+        );
+        parse(&text).unwrap_or_else(|problems| panic!("{problems:?}")).warnings
+    };
+    let key = |id: &str, ends: &str| format!("{{ id = '{id}', value = '0123456789abcdefghij'{ends} }}");
+    let past = key("past", ", expires = 2020-01-01T00:00:00Z");
+    let coming = key("coming", ", not_before = 2026-12-01T00:00:00Z");
+    assert_eq!(
+        warnings(&past),
+        ["r.toml:5: callback_templates[0].keys: no key of the template \"shop\" is in force now: its callbacks wait, and are never sent \
+          unsigned; add a key, or mend not_before and expires"]
+    );
+    assert!(warnings(&format!("{past}, {coming}"))[0].contains("its callbacks wait until 2026-12-01T00:00:00Z, and"));
+    for fine in [String::new(), format!("{past}, {}", key("now", "")), key("ending", ", expires = 2026-12-01T00:00:00Z")] {
+        assert_eq!(warnings(&fine), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn slashes_around_a_path_are_warned_about() {
+    let text = |path: &str| {
+        format!(
+            "domains = [{{ name = 'a.example' }}]\nrecording_templates = [{{ name = 'r', formats = ['mp4'] }}]\n[[bindings]]\ndomain = 'a.example'\npath = '{path}'\nrecording_template = 'r'\n"
+        )
+    };
+    for (path, said) in [
+        ("/live/", Some("write \"live\"")),
+        ("/live", Some("write \"live\"")),
+        ("live/", Some("write \"live\"")),
+        ("/", Some("leave it out")),
+        ("live", None),
+        ("a/b", None),
+    ] {
+        let warnings = parse(&text(path)).unwrap().warnings;
+        assert_eq!(warnings.len(), usize::from(said.is_some()), "{path}: {warnings:?}");
+        let told = warnings.iter().zip(said).all(|(told, said)| told.starts_with("r.toml:5: bindings[0].path: ") && told.contains(said));
+        assert!(told, "{path}: {warnings:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_in_a_registry_that_everyone_can_read_are_warned_about_and_plain_headers_are_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.toml");
+    let template =
+        "domains = [{ name = 'a.example' }]\n[[callback_templates]]\nname = 'shop'\nurls = { recording_file = 'https://shop.example/' }\n";
+    for (more, warnings) in [
+        ("keys = [{ id = 'k', value = '0123456789abcdefghij' }]", 1),
+        ("keys = [{ id = 'k', env = 'K', secret = '0123456789abcdefghijklmn' }]", 1),
+        ("headers = { 'x-api-key' = { value = 'canary' } }", 1),
+        ("keys = [{ id = 'k', env = 'K' }]\nheaders = { 'x-team' = 'shop' }", 0),
+    ] {
+        fs::write(&path, format!("{template}{more}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let options = LoadOptions { environment: [("K", "0123456789abcdefghij")].into_iter().collect(), ..options() };
+        let loaded = load_file(&path, &options).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!(loaded.warnings.len(), warnings, "{more}: {:?}", loaded.warnings);
+        assert!(loaded.warnings.iter().all(|told| told.contains("r.toml:5: ") && told.contains("chmod o-r")), "{:?}", loaded.warnings);
+    }
 }
 
 #[test]

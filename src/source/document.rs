@@ -65,6 +65,8 @@ pub struct Document {
     pub(super) root: Node,
     /// Rights on the file that everyone has and should not, for a warning.
     pub(super) too_open: Option<&'static str>,
+    /// Rights that are too many once a secret is written in it.
+    pub(super) too_open_for_secrets: Option<&'static str>,
 }
 
 impl fmt::Debug for Document {
@@ -84,9 +86,11 @@ impl Document {
         let document = match &read {
             Err(error) => Err(whole(file::cannot_be_read(path, error))),
             Ok((bytes, metadata)) => match std::str::from_utf8(bytes) {
-                Ok(text) => {
-                    Self::parse(path, text).map(|document| Self { too_open: file::too_open(metadata, file::Open::ForChange), ..document })
-                }
+                Ok(text) => Self::parse(path, text).map(|document| Self {
+                    too_open: file::too_open(metadata, file::Open::Change),
+                    too_open_for_secrets: file::too_open(metadata, file::Open::Reading),
+                    ..document
+                }),
                 Err(error) => Err(Problem {
                     line: Some(1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count()),
                     ..whole("is not UTF-8 text: TOML is".into())
@@ -99,7 +103,7 @@ impl Document {
     /// Parses `text` as the content of the file at `path`.
     ///
     /// # Errors
-    /// The first TOML syntax error, with its line; never with the line's text, which may hold a secret.
+    /// The first TOML syntax error, with its line; never with the line's text, which may hold a secret, but for a key that is there twice.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Problem> {
         let lines = Lines::of(text);
         let name = path.display().to_string();
@@ -111,7 +115,7 @@ impl Document {
         })?;
         let root = Value::Table(entries);
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Ok(Self { name, folder, root: Node { place: Place::Line(1), value: root }, too_open: None })
+        Ok(Self { name, folder, root: Node { place: Place::Line(1), value: root }, too_open: None, too_open_for_secrets: None })
     }
 
     /// Lays the variables of `environment` that start with `prefix` and have `__` between their levels over the tree:
@@ -121,23 +125,24 @@ impl Document {
     /// Variables with a single level are left alone: an orchestrator sets such ones (`CALLBACKD_PORT` for a service of that name).
     ///
     /// # Errors
-    /// A variable for something below a value that is no table.
+    /// A variable for something below a value that is no table, or whose value is no text.
     pub fn overlay(&mut self, environment: &Environment, prefix: &str, dotted: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let problem = |name: &str, path: &[String], message: &str| {
+            let key = path.iter().map(|part| key_part(part)).collect::<Vec<_>>().join(".");
+            Problem { file: name.into(), line: None, key, message: message.into() }
+        };
         for (name, text) in environment.iter() {
-            let Some(levels) = name.strip_prefix(prefix).filter(|levels| levels.contains("__")) else { continue };
-            let levels = levels.to_ascii_lowercase();
-            let mut path: Vec<String> = levels.split("__").map(String::from).collect();
-            let depth = dotted.split('.').count();
-            if path.len() > depth && path[..depth].join(".") == dotted {
-                path = path[..depth].iter().cloned().chain([path[depth..].join("_").replace('_', ".")]).collect();
-            }
+            let Some(path) = levels(name, prefix, dotted) else { continue };
             let variable = Arc::new(Variable { name: name.into(), text: text.into() });
             if !put(&mut self.root, &path, &variable) {
-                let message = "a level of its name is a value, not a table: mend what stands between the underscores".into();
-                let key = path.iter().map(|part| key_part(part)).collect::<Vec<_>>().join(".");
-                problems.push(Problem { file: name.into(), line: None, key, message });
+                let message = "a level of its name is a value, not a table: mend what stands between the underscores";
+                problems.push(problem(name, &path, message));
             }
+        }
+        for name in environment.not_text() {
+            let Some(path) = levels(name, prefix, dotted) else { continue };
+            problems.push(problem(name, &path, "the variable is not UTF-8 text: set it to what is, or unset it"));
         }
         problems
     }
@@ -182,6 +187,17 @@ impl Document {
             Place::Variable(variable) => (variable.name.clone(), None),
         }
     }
+}
+
+/// The levels of the variable `name`, as [`Document::overlay`] reads them; `None`: it overrides nothing.
+fn levels(name: &str, prefix: &str, dotted: &str) -> Option<Vec<String>> {
+    let levels = name.strip_prefix(prefix).filter(|levels| levels.contains("__"))?.to_ascii_lowercase();
+    let path: Vec<String> = levels.split("__").map(String::from).collect();
+    let depth = dotted.split('.').count();
+    if path.len() > depth && path[..depth].join(".") == dotted {
+        return Some(path[..depth].iter().cloned().chain([path[depth..].join("_").replace('_', ".")]).collect());
+    }
+    Some(path)
 }
 
 /// Puts the value of `variable` at `path` below `node`, making tables on the way; false when something on the way is no table.

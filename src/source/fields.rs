@@ -105,12 +105,19 @@ impl<'a> Fields<'a> {
                 let name = variable.text()?;
                 let found = self.reading.environment.get(name);
                 if found.is_none() {
-                    variable
-                        .problem(format!("the environment variable {name} is not set: set it where this process starts, or name another"));
+                    let what =
+                        if self.reading.environment.not_text().any(|known| known == name) { "is not UTF-8 text" } else { "is not set" };
+                    variable.problem(format!("the environment variable {name} {what}: set it where this process starts, or name another"));
                 }
                 found.map(|text| Zeroizing::new(text.as_bytes().to_vec()))
             }
-            (None, None, Some(value)) => value.text().map(|text| Zeroizing::new(text.as_bytes().to_vec())),
+            (None, None, Some(value)) => {
+                let text = value.text()?;
+                if secret {
+                    value.mark_secret();
+                }
+                Some(Zeroizing::new(text.as_bytes().to_vec()))
+            }
             _ => {
                 self.problem("", "give exactly one of file, env and value");
                 None

@@ -105,6 +105,13 @@ pub(super) fn read(path: &Path, limit: u64) -> (io::Result<Content>, Seen) {
     (read, seen)
 }
 
+/// Whether the file or folder at `path` can be opened for reading, of which nothing is read. A pipe is not opened: that would wait for its
+/// writer.
+pub(super) fn reachable(path: &Path) -> io::Result<Metadata> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_file() || metadata.is_dir() { File::open(path)?.metadata() } else { Ok(metadata) }
+}
+
 fn too_large(limit: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {limit} bytes; is it the right file?"))
 }
@@ -174,7 +181,9 @@ pub(super) fn too_open(_metadata: &Metadata, _forbidden: Open) -> Option<&'stati
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Open {
     /// Change it: whoever can, decides where callbacks go.
-    ForChange = 0o2,
+    Change = 0o2,
+    /// Read it: there is a secret in it.
+    Reading = 0o4,
     /// Read or change it: it is a secret.
-    ForAnything = 0o6,
+    Anything = 0o6,
 }

@@ -2,8 +2,9 @@
 
 use super::document::{Node, Place, Value};
 use super::units::{parse_duration, parse_instant, parse_size, show_duration};
-use super::{Fields, Reading};
+use super::{Fields, Reading, file};
 use crate::domain::time::UnixMillis;
+use std::fs::Metadata;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,11 @@ impl<'a> Item<'a> {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Notes something legal but doubtful at this value.
+    pub fn warning(&self, message: impl Into<String>) {
+        self.reading.warning(&self.path, message);
     }
 
     /// Notes a problem at this value.
@@ -76,9 +82,12 @@ impl<'a> Item<'a> {
         matches!(self.node.value, Value::Text(_))
     }
 
-    /// A scalar in the text form that librdkafka takes: a string, a number or a boolean.
+    /// A scalar in the text form that librdkafka takes: a string, a number or a boolean. A variable's text counts as it is.
     #[must_use]
     pub fn scalar(&self) -> Option<String> {
+        if let Some(text) = self.unit_text() {
+            return Some(text.to_owned());
+        }
         match &self.node.value {
             Value::Text(text) => Some(text.clone()),
             Value::Integer(Some(number)) => Some(number.to_string()),
@@ -223,17 +232,23 @@ impl<'a> Item<'a> {
     /// A list of strings. In a variable, `a,b` is one too.
     #[must_use]
     pub fn texts(&self) -> Option<Vec<String>> {
-        if let (Value::Text(text), Place::Variable(_)) = (&self.node.value, &self.node.place) {
-            return Some(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from).collect());
+        if let Some(words) = self.words_of_variable() {
+            return Some(words);
         }
         self.list()?.iter().map(|item| item.text().map(String::from)).collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// What stands between the commas of a variable that is no list in TOML's own form.
+    fn words_of_variable(&self) -> Option<Vec<String>> {
+        let text = self.unit_text().filter(|_| matches!(self.node.place, Place::Variable(_)))?;
+        Some(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from).collect())
     }
 
     /// A list of strings and integers, as text. In a variable, `a,b` is one too.
     #[must_use]
     pub fn texts_or_numbers(&self) -> Option<Vec<String>> {
-        if let (Value::Text(_) | Value::Integer(_), Place::Variable(variable)) = (&self.node.value, &self.node.place) {
-            return Some(variable.text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(String::from).collect());
+        if let Some(words) = self.words_of_variable() {
+            return Some(words);
         }
         let text = |item: &Item<'_>| {
             if let Value::Integer(Some(number)) = item.node.value { Some(number.to_string()) } else { item.text().map(String::from) }
@@ -269,9 +284,18 @@ impl<'a> Item<'a> {
                 found
             }
             Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Instant(_) | Value::List(_) => {
-                self.text().map(|text| Zeroizing::new(text.as_bytes().to_vec()))
+                let text = self.text()?;
+                if secret {
+                    self.mark_secret();
+                }
+                Some(Zeroizing::new(text.as_bytes().to_vec()))
             }
         }
+    }
+
+    /// Notes that this very value is a secret, so that a file that everyone may read is warned about.
+    pub fn mark_secret(&self) {
+        self.reading.secret_at(self.node, &self.path);
     }
 
     /// The path of a file, relative to the folder of the document's file, also when a variable gives it.
@@ -283,5 +307,32 @@ impl<'a> Item<'a> {
             return None;
         }
         Some(self.reading.document.relative(text))
+    }
+
+    /// As [`path_of_file`](Self::path_of_file), of a file or a folder that somebody else reads later: it is there, and may be read.
+    #[must_use]
+    pub fn path_of_readable(&self) -> Option<PathBuf> {
+        self.readable().map(|(path, _)| path)
+    }
+
+    /// As [`path_of_readable`](Self::path_of_readable), of a secret: that others may read it is warned about.
+    #[must_use]
+    pub fn path_of_secret(&self) -> Option<PathBuf> {
+        let (path, metadata) = self.readable()?;
+        if let Some(rights) = file::too_open(&metadata, file::Open::Anything) {
+            self.warning(format!("{} {rights}", path.display()));
+        }
+        Some(path)
+    }
+
+    fn readable(&self) -> Option<(PathBuf, Metadata)> {
+        let path = self.path_of_file()?;
+        match file::reachable(&path) {
+            Ok(metadata) => Some((path, metadata)),
+            Err(error) => {
+                self.problem(format!("{} {}", path.display(), file::cannot_be_read(&path, &error)));
+                None
+            }
+        }
     }
 }

@@ -19,14 +19,26 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Fault {
     /// The byte where it is, where one is to blame.
     pub(super) at: Option<usize>,
-    /// What it is; never holds the text.
+    /// What it is; never holds more of the text than the name of a key.
     pub(super) message: String,
 }
 
 impl Fault {
-    fn new(error: &toml::de::Error, start: usize) -> Self {
-        Self { at: error.span().map(|span| start + span.start), message: error.message().replace('\n', ", ") }
+    /// Of `piece`, which begins at byte `start` of the text.
+    fn new(error: &toml::de::Error, piece: &str, start: usize) -> Self {
+        let name = error.span().filter(|_| error.message() == DUPLICATE).and_then(|span| piece.get(span)).filter(|name| is_name(name));
+        let message =
+            error.message().replace('\n', ", ") + &name.map_or_else(String::new, |name| format!(" {name}: remove one of the two"));
+        Self { at: error.span().map(|span| start + span.start), message }
     }
+}
+
+/// The parser's words for a key that is there twice. It points to the key then: a name, and never a secret.
+const DUPLICATE: &str = "duplicate key";
+
+/// Whether `text` looks like a key, and like nothing else.
+fn is_name(text: &str) -> bool {
+    (1..=80).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.\"'".contains(&byte))
 }
 
 /// Keys and values of a table.
@@ -38,7 +50,7 @@ pub(super) fn parse(text: &str, lines: &Lines) -> Result<Entries, Fault> {
 }
 
 fn at_once(text: &str, lines: &Lines) -> Result<Entries, Fault> {
-    let table = DeTable::parse(text).map_err(|error| Fault::new(&error, 0))?;
+    let table = DeTable::parse(text).map_err(|error| Fault::new(&error, text, 0))?;
     Ok(entries(table.into_inner(), &|byte| lines.place(byte)))
 }
 
@@ -58,7 +70,7 @@ fn by(size: usize, text: &str, lines: &Lines) -> Result<Entries, Fault> {
             }
             (parsed, end) = (again, longer);
         }
-        let table = parsed.map_err(|error| Fault::new(&error, start))?;
+        let table = parsed.map_err(|error| Fault::new(&error, &text[start..end], start))?;
         for (key, node) in entries(table.into_inner(), &|byte| lines.place(start + byte)) {
             match all.iter().position(|(known, _)| *known == key) {
                 None => all.push((key, node)),

@@ -1,8 +1,8 @@
 //! One pass over a document, and what it finds.
 
-use super::document::{Document, Value};
+use super::document::{Document, Node, Place, Value};
 use super::{Environment, Fields, Problem, Seen};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -14,6 +14,8 @@ pub struct Reading<'d> {
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     pub(super) files: RefCell<BTreeMap<PathBuf, Seen>>,
+    /// Some value that is a secret was read from the document itself.
+    secret_written: Cell<bool>,
 }
 
 impl<'d> Reading<'d> {
@@ -22,7 +24,7 @@ impl<'d> Reading<'d> {
     pub fn new(document: &'d Document, environment: &'d Environment) -> Self {
         let whole = |rights: &str| Problem { file: document.name.clone(), line: None, key: String::new(), message: rights.into() };
         let warnings = RefCell::new(document.too_open.map(whole).into_iter().collect());
-        Self { document, environment, problems: RefCell::default(), warnings, files: RefCell::default() }
+        Self { document, environment, problems: RefCell::default(), warnings, files: RefCell::default(), secret_written: Cell::new(false) }
     }
 
     /// The document's top level.
@@ -44,6 +46,14 @@ impl<'d> Reading<'d> {
     /// Notes something legal but doubtful at `key`.
     pub fn warning(&self, key: &str, message: impl Into<String>) {
         self.warnings.borrow_mut().push(self.at(key, message.into()));
+    }
+
+    /// Notes that the value of `node`, at `key`, is a secret: where it is written in a file that everyone may read, the first is told.
+    pub(super) fn secret_at(&self, node: &Node, key: &str) {
+        let Some(rights) = self.document.too_open_for_secrets.filter(|_| matches!(node.place, Place::Line(_))) else { return };
+        if !self.secret_written.replace(true) {
+            self.warning(key, format!("a secret is written here, and the file {rights}, or name the secret by file or env"));
+        }
     }
 
     /// The keys of all problems so far.

@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> (Result<SecretFile, String>, Seen) {
                     bytes.pop();
                 }
             }
-            Ok(SecretFile { bytes, too_open: file::too_open(&metadata, file::Open::ForAnything) })
+            Ok(SecretFile { bytes, too_open: file::too_open(&metadata, file::Open::Anything) })
         }
         Err(error) => Err(file::cannot_be_read(path, &error)),
     };

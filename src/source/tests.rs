@@ -21,7 +21,12 @@ fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
 #[test]
 fn a_syntax_error_stands_alone_with_its_line_and_without_the_lines_text() {
     assert_eq!(syntax_error("a = 1\nkey = 'canary"), "a.toml:2: not TOML: invalid literal string, expected `'`");
-    assert_eq!(syntax_error("a = 1\n\na = 2"), "a.toml:3: not TOML: duplicate key");
+    assert_eq!(syntax_error("a = 1\n\na = 2"), "a.toml:3: not TOML: duplicate key a: remove one of the two");
+    assert_eq!(
+        syntax_error("[t]\n'a b' = 1\n\"a-b\" = 1\n\"a-b\" = 1"),
+        "a.toml:4: not TOML: duplicate key \"a-b\": remove one of the two"
+    );
+    assert_eq!(syntax_error("[t]\n[s]\n[t]"), "a.toml:3: not TOML: duplicate key t: remove one of the two");
     let found = syntax_error("a = canary");
     assert!(!found.contains("canary"), "{found}");
 }
@@ -170,6 +175,62 @@ fn a_secrets_file_that_everyone_can_read_is_warned_about() {
         let _ = reading.root().get("k").unwrap().secret();
         assert_eq!(reading.warnings().len(), warnings, "{mode:o}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_written_in_a_file_that_everyone_can_read_is_warned_about_once_and_a_reference_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    for (text, mode, told) in [
+        (
+            "a = 1\nk = 'canary'\nl = { value = 'canary' }",
+            0o644,
+            Some(":2: k: a secret is written here, and the file can be read by everyone"),
+        ),
+        ("a = 1\nl = { value = 'canary' }", 0o604, Some(":2: l.value: a secret is written here")),
+        ("k = 'canary'\nl = { value = 'canary' }", 0o640, None),
+        ("k = { env = 'K' }\np = 'public'", 0o644, None),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let mut document = Document::read(&path).0.unwrap();
+        let environment: Environment = [("K", "canary"), ("P_L", "x"), ("P_V__X", "canary")].into_iter().collect();
+        assert!(document.overlay(&environment, "P_", "none").is_empty());
+        let reading = Reading::new(&document, &environment);
+        let root = reading.root();
+        for key in ["k", "l", "v"] {
+            let _ = root.get(key).and_then(|item| if key == "v" { item.fields()?.get("x")?.secret() } else { item.secret() });
+        }
+        let _ = root.get("p").and_then(|item| item.public());
+        let warnings = reading.warnings();
+        assert_eq!(warnings.len(), usize::from(told.is_some()), "{mode:o}: {warnings:?}");
+        for (warning, told) in warnings.iter().zip(told) {
+            assert!(warning.contains(told) && warning.contains("chmod o-r") && !warning.contains("canary"), "{warning}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_told_by_its_name() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let odd = || OsString::from_vec(b"canary\xff".to_vec());
+    let variables = [("P_A__B", odd()), ("P_SINGLE", odd()), ("OTHER", odd()), ("P_A__C", "c".into())];
+    let environment = Environment::of(variables.map(|(name, value)| (name.into(), value)));
+    let mut document = document("k = { env = 'OTHER' }");
+    let found: Vec<String> = document.overlay(&environment, "P_", "none").iter().map(Problem::to_string).collect();
+    assert_eq!(found, ["P_A__B: a.b: the variable is not UTF-8 text: set it to what is, or unset it"]);
+    let reading = Reading::new(&document, &environment);
+    assert!(reading.root().get("k").unwrap().secret().is_none());
+    let found = reading.finish().unwrap_err()[0].to_string();
+    assert_eq!(
+        found,
+        "a.toml:1: k.env: the environment variable OTHER is not UTF-8 text: set it where this process starts, or name another"
+    );
+    assert!(format!("{environment:?}").contains("P_A__B") && !format!("{environment:?}").contains("canary"));
 }
 
 #[test]
