@@ -11,6 +11,7 @@ use crate::measure::UnderTest;
 use crate::pinned::{Pinned, UNDER_TEST};
 use callbackd::domain::class::Class;
 use callbackd::kafka::client::{ClientSettings, DEFAULT_LARGEST_MESSAGE};
+use callbackd::kafka::redaction::Redaction;
 use futures_util::{StreamExt as _, stream};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -80,6 +81,7 @@ fn consumer(bootstrap: &str, topic: &str) -> BaseConsumer {
         prefix: "bench-bare".to_owned(),
         source_topics: vec![topic.to_owned()],
         properties: BTreeMap::new(),
+        redaction: Redaction::default(),
         largest_message: DEFAULT_LARGEST_MESSAGE,
     };
     let consumer: BaseConsumer = settings.consumer(Class::Fresh).create().unwrap();
