@@ -35,10 +35,6 @@ fn registry_file(scene: &Scene) -> PathBuf {
     scene.dir.join("registry.toml")
 }
 
-fn wait_loaded(daemon: &Daemon, good: bool) {
-    daemon.wait_metric("callbackd_registry_last_load_success", &[], if good { 1.0 } else { 0.0 });
-}
-
 fn digest(daemon: &Daemon) -> f64 {
     daemon.metric("callbackd_registry_digest", &[])
 }
@@ -113,7 +109,7 @@ fn an_empty_cut_off_unreadable_huge_or_wrong_registry_changes_nothing() {
     for (what, harm, said) in &harms {
         let told = daemon.log().lines().filter(|line| line.contains(said)).count();
         harm();
-        wait_loaded(&daemon, false);
+        daemon.wait_loaded(false);
         await_true(&format!("{what}: the log says {said:?}"), SOON, || daemon.log().lines().filter(|l| l.contains(said)).count() > told);
         assert!((digest(&daemon) - in_force).abs() < 0.5, "{what}: the last good registry stays");
         scene.produce(&[event("d7.example", sent), event("d19.example", sent + 1)]);
@@ -124,7 +120,7 @@ fn an_empty_cut_off_unreadable_huge_or_wrong_registry_changes_nothing() {
             std::fs::remove_dir(&file).unwrap();
         }
         scene.write_registry();
-        wait_loaded(&daemon, true);
+        daemon.wait_loaded(true);
     }
     scene.wait_committed_to_the_end();
     assert!(receiver.requests().iter().all(|request| request.path == "/cb"));
@@ -150,13 +146,13 @@ fn a_reload_that_would_drop_more_than_ten_domains_and_a_tenth_needs_a_sighup() {
     // Twelve of 117 are more than a tenth and more than ten.
     scene.registry = registry(105);
     scene.write_registry();
-    wait_loaded(&daemon, false);
+    daemon.wait_loaded(false);
     assert!((domains(&daemon) - 117.0).abs() < f64::EPSILON);
     scene.produce(&[event("d116.example", 1)]);
     receiver.wait_for(1, SOON);
     daemon.signal("HUP");
     wait_domains(&daemon, 105.0);
-    wait_loaded(&daemon, true);
+    daemon.wait_loaded(true);
     scene.produce(&[event("d116.example", 2)]);
     await_true("the domain is unknown now", SOON, || !scene.dead_letters().is_empty());
     assert_eq!(scene.dead_letters()[0].header("callbackd-reason").as_deref(), Some("unknown_domain"));
@@ -257,7 +253,7 @@ fn two_writers_leave_one_registry_or_the_other_and_never_a_mixture() {
     let last = std::fs::read_to_string(&file).unwrap();
     let which = versions.iter().position(|text| *text == last).unwrap();
     await_true("what was written last is in force", SOON, || (digest(&daemon) - digests[which]).abs() < 0.5);
-    wait_loaded(&daemon, true);
+    daemon.wait_loaded(true);
     scene.wait_committed_to_the_end();
     assert!(scene.dead_letters().is_empty());
     daemon.stop();
@@ -328,7 +324,7 @@ fn a_mounted_folder_that_is_swapped_is_taken_over_as_a_whole() {
         receiver.wait(&format!("{number} events"), SOON, |requests| requests.len() == number);
         is_signed_with(&receiver.requests()[number - 1].body, &key(9))
     });
-    wait_loaded(&daemon, true);
+    daemon.wait_loaded(true);
     daemon.stop();
 }
 

@@ -7,6 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Extensions of rules and of their tests.
+const RULES: [&str; 2] = ["yml", "yaml"];
+
 fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new("promtool")
         .args(arguments)
@@ -20,15 +23,15 @@ fn promtool(arguments: &[&str], input: &str) -> (bool, String) {
     (done.status.success(), format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)))
 }
 
-/// YAML files below `dashboards`, with their text.
-fn rule_files() -> Vec<(PathBuf, String)> {
+/// Files below `dashboards` with one of these extensions, with their text.
+fn files(extensions: &[&str]) -> Vec<(PathBuf, String)> {
     let mut left = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")];
     let mut found = Vec::new();
     while let Some(dir) = left.pop() {
         for entry in std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path()) {
             if entry.is_dir() {
                 left.push(entry);
-            } else if entry.extension().is_some_and(|e| e == "yml" || e == "yaml") {
+            } else if entry.extension().is_some_and(|end| extensions.iter().any(|extension| end == *extension)) {
                 let text = std::fs::read_to_string(&entry).unwrap();
                 found.push((entry, text));
             }
@@ -99,7 +102,7 @@ fn the_metrics_of_a_busy_daemon_pass_promtool_and_count_right() {
 
 #[test]
 fn the_alert_rules_pass_promtool_with_their_tests() {
-    let files = rule_files();
+    let files = files(&RULES);
     let (mut rules, mut tests) = (0, 0);
     for (path, text) in &files {
         let name = path.to_string_lossy();
@@ -130,18 +133,7 @@ fn every_metric_in_rules_and_dashboards_exists_in_the_binary() {
     let daemon = scene.start();
     scene.produce(&[event("shop.example", 1)]);
     daemon.wait_metric("callbackd_events_settled_total", &["outcome=\"delivered\""], 1.0);
-    let mut used: Vec<(PathBuf, String)> = rule_files();
-    let mut left = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")];
-    while let Some(dir) = left.pop() {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().map(|e| e.unwrap().path()) {
-            if entry.is_dir() {
-                left.push(entry);
-            } else if entry.extension().is_some_and(|e| e == "json") {
-                let text = std::fs::read_to_string(&entry).unwrap();
-                used.push((entry, text));
-            }
-        }
-    }
+    let used = files(&[&RULES[..], &["json"]].concat());
     let mut names = Vec::new();
     for (path, text) in &used {
         let recorded: Vec<&str> =

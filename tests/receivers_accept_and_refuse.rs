@@ -6,7 +6,7 @@
 use crate::harness::processes::{Process, tail};
 use crate::harness::receiver::{Receiver, Request};
 use crate::harness::scene::{Scene, binary, event};
-use crate::harness::{SOON, await_some, await_true, http};
+use crate::harness::{SOON, await_some, await_true_or_tell, http};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Write as _;
@@ -95,7 +95,7 @@ impl Example {
     }
 
     fn wait_told(&self, words: &str, times: usize) {
-        await_true(&format!("{words}, {times} times:\n{}", tail(&self.out, 30)), SOON, || self.told(words) == times);
+        await_true_or_tell(SOON, || self.told(words) == times, || format!("{words}, {times} times:\n{}", tail(&self.out, 30)));
     }
 
     /// What it answers.

@@ -111,33 +111,6 @@ fn file_event(domain: &str, fields: &str) -> String {
     format!(r#"{{"app":"{domain}",{fields},"file_format":"mp4"}}"#)
 }
 
-/// What became of each event: a path at the receiver, a dead letter's reason, or `skipped`.
-fn fates(scene: &Scene, receiver: &Receiver, events: &[String]) -> Vec<String> {
-    scene.wait_committed_to_the_end();
-    let (letters, requests) = (scene.dead_letters(), receiver.requests());
-    let fate = |event: &String| {
-        let request = requests.iter().find(|request| request.body == event.as_bytes()).map(|request| request.path.clone());
-        let letter = letters.iter().find(|letter| letter.value.as_deref() == Some(event.as_bytes()));
-        request.or_else(|| letter.and_then(|letter| letter.header("callbackd-reason"))).unwrap_or_else(|| "skipped".into())
-    };
-    events.iter().map(fate).collect()
-}
-
-/// Produces events and compares what becomes of them.
-fn assert_fates(scene: &Scene, receiver: &Receiver, table: &[(String, &str)]) {
-    let events: Vec<String> = table.iter().map(|(event, _)| event.clone()).collect();
-    assert_eq!(events.iter().collect::<BTreeSet<_>>().len(), events.len(), "two equal events cannot be told apart");
-    scene.produce(&events);
-    let fates = fates(scene, receiver, &events);
-    let wrong: Vec<String> = fates
-        .iter()
-        .zip(table)
-        .filter(|(fate, (_, expected))| fate != expected)
-        .map(|(fate, (event, expected))| format!("{event}: {fate}, not {expected}"))
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
 /// Replaces the registry file and waits until another registry is in force.
 fn reload(scene: &mut Scene, daemon: &Daemon, rows: Rows) {
     let before = daemon.metric("callbackd_registry_digest", &[]);
@@ -164,8 +137,7 @@ fn recording_and_callbacks_are_off_by_default() {
     let mut scene = Scene::new("off-by-default", 1);
     scene.registry = Rows::new().template_for_all("cb", &receiver).domain("plain.example", "").0;
     let mut daemon = scene.start();
-    assert_fates(
-        &scene,
+    scene.assert_fates(
         &receiver,
         &[
             (file_event("plain.example", r#""appname":"live""#), "recording_unbound"),
@@ -191,8 +163,7 @@ fn binding_a_domain_turns_it_on_for_all_its_streams() {
         .bound("bound.example", "cb", "")
         .0;
     let mut daemon = scene.start();
-    assert_fates(
-        &scene,
+    scene.assert_fates(
         &receiver,
         &[
             (file_event("bound.example", r#""appname":"live","stream_id":"a""#), "/cb"),
@@ -260,8 +231,7 @@ fn a_path_overrides_each_kind_for_itself_until_its_binding_ends() {
         .0;
     let mut daemon = scene.start();
     let pushed = |domain: &str, path: &str, at: i64| file_event(domain, &format!(r#""appname":"{path}","push_start_time":{at}"#));
-    assert_fates(
-        &scene,
+    scene.assert_fates(
         &receiver,
         &[
             // The path has a callback template of its own, and the domain's recording.
@@ -300,17 +270,17 @@ fn binding_changing_and_unbinding_count_for_the_next_push_only() {
 
     scene.registry = rows().0;
     let mut daemon = scene.start();
-    assert_fates(&scene, &receiver, &table("off", [off; 6]));
+    scene.assert_fates(&receiver, &table("off", [off; 6]));
 
     reload(&mut scene, &daemon, rows().bound("push.example", "one", &from(bound)));
-    assert_fates(&scene, &receiver, &table("bound", [off, "/one", "/one", "/one", "/one", "/one"]));
+    scene.assert_fates(&receiver, &table("bound", [off, "/one", "/one", "/one", "/one", "/one"]));
 
     let history = rows().bound("push.example", "one", &between(bound, changed));
     reload(&mut scene, &daemon, history.clone().bound("push.example", "two", &from(changed)));
-    assert_fates(&scene, &receiver, &table("changed", [off, "/one", "/one", "/two", "/two", "/two"]));
+    scene.assert_fates(&receiver, &table("changed", [off, "/one", "/one", "/two", "/two", "/two"]));
 
     reload(&mut scene, &daemon, history.bound("push.example", "two", &between(changed, unbound)));
-    assert_fates(&scene, &receiver, &table("unbound", [off, "/one", "/one", "/two", "/two", off]));
+    scene.assert_fates(&receiver, &table("unbound", [off, "/one", "/one", "/two", "/two", off]));
     daemon.stop();
 }
 
@@ -375,7 +345,8 @@ fn the_push_start_is_the_first_plausible_time_of_the_event() {
     let called = table.iter().filter(|(_, _, fate, _)| fate.starts_with('/')).count();
     receiver.wait_for(2 * called, SOON);
     let events: Vec<String> = table.iter().map(|(event, _, _, _)| event.clone()).collect();
-    let wrong: Vec<String> = fates(&scene, &receiver, &events)
+    let wrong: Vec<String> = scene
+        .fates(&receiver, &events)
         .iter()
         .zip(&table)
         .filter(|(fate, (_, _, expected, _))| fate != expected)
@@ -480,7 +451,7 @@ fn an_account_that_is_not_active_is_dead_lettered_and_replayed_once_restored() {
         table.extend(["one.example", "two.example"].map(|domain| (of(domain, n), "account_suspended")));
     }
     table.extend(["one.example", "two.example"].into_iter().flat_map(others).map(|event| (event, "account_suspended")));
-    assert_fates(&scene, &receiver, &table);
+    scene.assert_fates(&receiver, &table);
     let letters = scene.dead_letters();
     assert!(letters.iter().all(|letter| letter.header("callbackd-attempts").as_deref() == Some("0")), "judged before an attempt");
     let logged =
@@ -696,7 +667,7 @@ fn kinds_without_a_url_are_skipped_and_counted() {
         (kind(332, "exception"), "skipped"),
         (kind(341, "exception"), "/exception"),
     ];
-    assert_fates(&scene, &receiver, &table);
+    scene.assert_fates(&receiver, &table);
     daemon.wait_metric("callbackd_skipped_total", &["reason=\"no_url\""], 6.0);
     daemon.wait_metric("callbackd_events_settled_total", &["outcome=\"skipped\""], 6.0);
     assert!(scene.dead_letters().is_empty(), "a skip is no dead letter");
@@ -738,8 +709,7 @@ fn tasks_made_through_the_api_need_no_recording_binding() {
         .0;
     let mut daemon = scene.start();
     let called = |fields: &str| file_event("called.example", fields);
-    assert_fates(
-        &scene,
+    scene.assert_fates(
         &receiver,
         &[
             (called(r#""task_id":"5""#), "/cb"),

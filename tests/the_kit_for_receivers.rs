@@ -5,7 +5,7 @@ use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, binary, both, event, simple_registry};
 use crate::harness::transcript::Stage;
 use crate::harness::verify::{Case, Judge, Keys, all_pass};
-use crate::harness::{SOON, await_some, await_true, http};
+use crate::harness::{SOON, await_some, await_true, await_true_or_tell, http};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -293,7 +293,7 @@ impl Receive {
 
     fn wait_line(&self, parts: &[&str]) {
         let found = || self.lines().iter().any(|line| parts.iter().all(|part| line.contains(part)));
-        await_true(&format!("a line with {parts:?}:\n{}", tail(&self.out, 20)), SOON, found);
+        await_true_or_tell(SOON, found, || format!("a line with {parts:?}:\n{}", tail(&self.out, 20)));
     }
 
     fn end(&mut self, signal: &str) -> i32 {

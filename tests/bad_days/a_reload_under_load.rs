@@ -64,7 +64,7 @@ fn no_event_is_lost_or_judged_by_a_half_read_file_while_the_registry_is_rewritte
     assert_eq!((accepted.ids(), accepted.repeats()), (produced, 0));
     assert_no_letters(&scene);
     assert!(daemon.metric("callbackd_events_settled_total", &["outcome=\"skipped\""]).abs() < f64::EPSILON, "none was skipped");
-    daemon.wait_metric("callbackd_registry_last_load_success", &[], 1.0);
+    daemon.wait_loaded(true);
     let before = receiver.count();
     scene.producer.send_all(scene.source(), &events(&domains[0], 1_000_000..1_000_001));
     receiver.wait_for(before + 1, Duration::from_secs(30));

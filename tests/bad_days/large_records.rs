@@ -1,12 +1,12 @@
 //! Records of a mebibyte against the budget, near the memory limit: what is resident stays bounded whatever the backlog weighs, and
 //! everything is delivered.
 
-use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of, wait_quiet};
+use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, large_event, large_events, registry_of, wait_quiet};
 use crate::harness::await_true;
 use crate::harness::daemon::Daemon;
 use crate::harness::kafka::{New, Producer};
 use crate::harness::receiver::Answer;
-use crate::harness::scene::{Scene, event};
+use crate::harness::scene::Scene;
 use std::time::Duration;
 
 /// Of a whole process with `max_in_flight_bytes = "16MiB"`, in MiB: that, the three classes' prefetch of 16 MiB and fetch answer of 8 MiB
@@ -15,9 +15,7 @@ const BOUND: u64 = 16 + 3 * (16 + 8) + 32 + 64;
 
 /// Events of about a mebibyte.
 pub(super) fn large(domain: &str, numbers: std::ops::Range<usize>) -> Vec<New> {
-    let filler = "x".repeat((1 << 20) - 2000);
-    let value = |n| event(domain, n).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
-    events(domain, numbers.clone()).into_iter().zip(numbers).map(|(new, n)| New { value: Some(value(n).into()), ..new }).collect()
+    large_events(domain, numbers, (1 << 20) - 2000)
 }
 
 fn assert_bounded(daemon: &Daemon) {
@@ -55,8 +53,7 @@ fn what_is_only_legal_because_it_was_compressed_is_requeued_delivered_and_dead_l
     let mut daemon = scene.start();
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
         let garbage = New::value(format!("{codec}: {filler}")).header("callbackd-id", format!("garbage-{codec}"));
-        let value = event("shop.example", 0).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
-        let good = New::value(value).header("callbackd-id", format!("good-{codec}"));
+        let good = New::value(large_event("shop.example", 0, filler.len())).header("callbackd-id", format!("good-{codec}"));
         Producer::compressing(&scene.bootstrap, codec).send_all(scene.source(), &[garbage, good]);
     }
     await_true("all are delivered at the second attempt", Duration::from_secs(60), || {

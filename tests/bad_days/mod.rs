@@ -23,10 +23,9 @@ mod static_members;
 mod the_broker_is_gone;
 mod what_may_repeat_is_told;
 
-use crate::harness::kafka::{self, New};
+use crate::harness::kafka::New;
 use crate::harness::receiver::{Answer, Receiver, Request};
 use crate::harness::scene::{Scene, event};
-use crate::harness::{SOON, await_true};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -42,6 +41,17 @@ const PATIENT: &str = "retry = { delays = [\"300ms\"], attempts = 1000 }";
 /// Events of one domain, with the ids `<domain>-<number>` (dots become dashes).
 fn events(domain: &str, numbers: Range<usize>) -> Vec<New> {
     numbers.map(|n| New::value(event(domain, n)).header("callbackd-id", id(domain, n))).collect()
+}
+
+/// The same with so many bytes more in each.
+fn large_events(domain: &str, numbers: Range<usize>, bytes: usize) -> Vec<New> {
+    let value = |n| large_event(domain, n, bytes);
+    events(domain, numbers.clone()).into_iter().zip(numbers).map(|(new, n)| New { value: Some(value(n).into()), ..new }).collect()
+}
+
+/// An event with so many bytes more.
+fn large_event(domain: &str, number: usize, bytes: usize) -> String {
+    event(domain, number).replacen('{', &format!("{{\"filler\":\"{}\",", "x".repeat(bytes)), 1)
 }
 
 fn id(domain: &str, number: usize) -> String {
@@ -121,15 +131,7 @@ fn accepting(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static)
 /// Waits until the source and every tier are committed to their ends: nothing is left anywhere.
 fn wait_quiet(scene: &Scene) {
     scene.wait_committed_to_the_end();
-    let group = format!("{}.retry", scene.group);
-    for tier in &scene.tiers {
-        let topic = scene.tier_topic(tier);
-        await_true(&format!("{topic} is committed to its end"), SOON, || {
-            let ends = kafka::end_offsets(&scene.bootstrap, &topic);
-            let committed = kafka::committed(&scene.bootstrap, &group, &topic);
-            ends.iter().zip(&committed).all(|(end, at)| at == end || (*end == 0 && *at <= 0))
-        });
-    }
+    scene.tiers.iter().for_each(|tier| scene.wait_tier_committed(tier));
     scene.wait_committed_to_the_end();
 }
 

@@ -1,10 +1,10 @@
 //! Retention deletes what was not read yet: the one loss that cannot be prevented. It is detected, counted and logged, and the rest is
 //! delivered. The alert on `callbackd_records_lost_total` has its own test beside the rules.
 
-use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, id};
+use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, id, large_events};
 use crate::harness::kafka;
 use crate::harness::receiver::Answer;
-use crate::harness::scene::{Scene, event, simple_registry};
+use crate::harness::scene::{Scene, simple_registry};
 use crate::harness::{SOON, await_true};
 use std::sync::{Arc, Once};
 
@@ -48,16 +48,7 @@ fn what_is_deleted_in_front_of_a_slow_reader_is_counted_to_the_record() {
     scene.delivery = format!("max_in_flight = 16\nmax_in_flight_bytes = \"2MiB\"\nendpoint_concurrency = 4\n{NO_CIRCUIT}");
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), &format!("timeout = \"60s\"\n{PATIENT}"));
     let mut daemon = scene.start();
-    let filler = "x".repeat(100_000);
-    let large: Vec<_> = events("shop.example", 0..EVENTS)
-        .into_iter()
-        .enumerate()
-        .map(|(n, new)| kafka::New {
-            value: Some(event("shop.example", n).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1).into()),
-            ..new
-        })
-        .collect();
-    scene.producer.send_all(scene.source(), &large);
+    scene.producer.send_all(scene.source(), &large_events("shop.example", 0..EVENTS, 100_000));
     await_true("somebody is called", SOON, || receiver.count() > 0);
     kafka::delete_records(&scene.bootstrap, scene.source(), 0, 550);
     deleted.call_once(|| {});

@@ -2,7 +2,8 @@
 
 use super::fleet::{End, Fleet};
 use super::load::{Fate, Load, Plan};
-use super::run::{Stage, is_finished, read_topics, standing};
+use super::run::{Stage, read_topics};
+use crate::harness::kafka::{is_finished, standing};
 use crate::harness::{SOON, await_true};
 use std::collections::HashMap;
 use std::time::Duration;

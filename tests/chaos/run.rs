@@ -9,7 +9,7 @@ use super::story::{self, Standing, Story};
 use super::{DRAIN, Millis, SESSION, TIMEOUT, registry};
 use crate::checker::{Report, judge};
 use crate::harness::broker::Broker;
-use crate::harness::kafka;
+use crate::harness::kafka::{self, is_finished, standing};
 use crate::harness::processes::run_dir;
 use crate::harness::scene::Scene;
 use crate::harness::{SOON, await_true};
@@ -115,18 +115,8 @@ impl Stage {
 /// Everything that callbackd reads: group and topic.
 pub(crate) fn read_topics(scene: &Scene) -> Vec<(String, String)> {
     let mut all = vec![(scene.group.clone(), scene.source().to_string())];
-    all.extend(scene.tiers.iter().map(|tier| (format!("{}.retry", scene.group), scene.tier_topic(tier))));
+    all.extend(scene.tiers.iter().map(|tier| (scene.retry_group(), scene.tier_topic(tier))));
     all
-}
-
-/// For each partition what is committed and where the log ends.
-pub(crate) fn standing(bootstrap: &str, group: &str, topic: &str) -> Vec<(i64, i64)> {
-    kafka::committed(bootstrap, group, topic).into_iter().zip(kafka::end_offsets(bootstrap, topic)).collect()
-}
-
-/// Whether nothing is left to be done there.
-pub(crate) fn is_finished(standing: &[(i64, i64)]) -> bool {
-    standing.iter().all(|(committed, end)| committed == end || (*end == 0 && *committed <= 0))
 }
 
 pub(crate) fn run(terms: &Terms) -> Outcome {
@@ -194,7 +184,7 @@ pub(crate) fn run(terms: &Terms) -> Outcome {
     let story = Story {
         source,
         sources: in_source.iter().filter_map(|r| Some((story::number(r)?, (r.partition, r.offset)))).collect(),
-        groups: (scene.group.clone(), format!("{}.retry", scene.group)),
+        groups: (scene.group.clone(), scene.retry_group()),
         endpoints: ENDPOINTS,
         sent,
         seen: sites.log(),

@@ -164,8 +164,9 @@ impl Story {
         self.commit_facts(&mut history);
         self.commits.wrong.iter().for_each(|why| history.add(Fact::Wrong(why.clone())));
         // What is not committed, a fault excuses: so it may not be much, whatever goes on.
-        if self.soon_committed() < LEAST_COMMITTED {
-            history.add(Fact::Wrong(format!("only {} % of what ended well was committed within a second", self.soon_committed())));
+        let soon_committed = self.soon_committed();
+        if soon_committed < LEAST_COMMITTED {
+            history.add(Fact::Wrong(format!("only {soon_committed} % of what ended well was committed within a second")));
         }
         for fault in &self.faults {
             history.add(Fact::Disturbance(Disturbance { from_ms: fault.from, to_ms: fault.to, own_outage: false }));

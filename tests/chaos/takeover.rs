@@ -3,11 +3,12 @@
 use super::commits::{COMMIT_LAG, Watch};
 use super::fleet::Fleet;
 use super::load::{Fate, Load, Plan};
-use super::run::{Stage, is_finished, read_topics, standing};
+use super::run::{Stage, read_topics};
 use super::sites::Seen;
 use super::story;
 use super::{Millis, now};
-use crate::harness::{SOON, await_true, kafka};
+use crate::harness::kafka::{self, is_finished, standing};
+use crate::harness::{SOON, await_true};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

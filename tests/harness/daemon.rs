@@ -1,7 +1,7 @@
 //! A running `callbackd run`.
 
 use super::processes::{Process, tail};
-use super::{SOON, await_true, http};
+use super::{SOON, await_true_or_tell, http};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,9 +82,9 @@ impl Daemon {
         }
     }
 
-    /// The sum of the samples of `name` with these labels; 0 when there is none.
+    /// The sum of the samples of `name` with these labels; panics when there can be none.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        http::sample(&self.metrics(), name, labels).unwrap_or(0.0)
+        http::value(&self.metrics(), name, labels)
     }
 
     /// Waits until [`Self::metric`] is `value`.
@@ -99,6 +99,11 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("{name}{labels:?} is {last} after {SOON:?}, not {value}\n{}", tail(&self.log_file, 30));
+    }
+
+    /// Waits until the last load of the registry has succeeded, or was refused.
+    pub(crate) fn wait_loaded(&self, good: bool) {
+        self.wait_metric("callbackd_registry_last_load_success", &[], if good { 1.0 } else { 0.0 });
     }
 
     /// Sends a signal.
@@ -142,7 +147,8 @@ impl Daemon {
 
     /// Waits until a line of its log satisfies `found`.
     pub(crate) fn wait_log(&self, what: &str, found: impl Fn(&str) -> bool) {
-        await_true(&format!("in the log: {what}\n{}", tail(&self.log_file, 30)), SOON, || self.log().lines().any(&found));
+        let why = || format!("in the log: {what}\n{}", tail(&self.log_file, 30));
+        await_true_or_tell(SOON, || self.log().lines().any(&found), why);
     }
 }
 

@@ -51,6 +51,16 @@ fn dechunk(mut rest: &str) -> String {
     body
 }
 
+/// Families with a series for each partition that is held: without one there is none. All others have their series from the start.
+const OF_PARTITIONS: [&str; 2] = ["callbackd_consumer_lag", "callbackd_unfinished_span"];
+
+/// As [`sample`]; panics when there is none and should be: a metric or label that does not exist is not 0.
+pub(crate) fn value(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    let found = sample(metrics, name, labels);
+    assert!(found.is_some() || OF_PARTITIONS.contains(&name), "there is no {name}{labels:?} in\n{metrics}");
+    found.unwrap_or(0.0)
+}
+
 /// The sum of all samples of `name` whose labels contain every one of `labels` (each as `key="value"`).
 pub(crate) fn sample(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let mut sum = None;

@@ -327,3 +327,13 @@ pub(crate) fn committed(bootstrap: &str, group: &str, topic: &str) -> Vec<i64> {
         })
         .collect()
 }
+
+/// For each partition what a group has committed, and where the log ends.
+pub(crate) fn standing(bootstrap: &str, group: &str, topic: &str) -> Vec<(i64, i64)> {
+    committed(bootstrap, group, topic).into_iter().zip(end_offsets(bootstrap, topic)).collect()
+}
+
+/// Whether a group has nothing left to do there.
+pub(crate) fn is_finished(standing: &[(i64, i64)]) -> bool {
+    standing.iter().all(|(committed, end)| committed == end || (*end == 0 && *committed <= 0))
+}

@@ -32,13 +32,20 @@ impl Drop for Over<'_> {
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Polls `probe` until it yields something; panics with `what` at the deadline.
-pub(crate) fn await_some<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn await_some<T>(what: &str, deadline: Duration, probe: impl FnMut() -> Option<T>) -> T {
+    await_some_or_tell(deadline, probe, || what.to_owned())
+}
+
+/// The same; what is missing is asked for at the deadline, so that it can show how things stand by then.
+fn await_some_or_tell<T>(deadline: Duration, mut probe: impl FnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(start.elapsed() < deadline, "after {deadline:?} still not: {what}");
+        if start.elapsed() >= deadline {
+            panic!("after {deadline:?} still not: {}", what());
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -46,4 +53,9 @@ pub(crate) fn await_some<T>(what: &str, deadline: Duration, mut probe: impl FnMu
 /// Polls `probe` until it is true; panics with `what` at the deadline.
 pub(crate) fn await_true(what: &str, deadline: Duration, mut probe: impl FnMut() -> bool) {
     await_some(what, deadline, || probe().then_some(()));
+}
+
+/// The same; what is missing is asked for at the deadline, so that it can show how things stand by then.
+pub(crate) fn await_true_or_tell(deadline: Duration, mut probe: impl FnMut() -> bool, what: impl FnOnce() -> String) {
+    await_some_or_tell(deadline, || probe().then_some(()), what);
 }

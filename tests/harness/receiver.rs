@@ -150,6 +150,20 @@ impl Receiver {
         }
     }
 
+    /// Waits until no request has come for so long.
+    pub(crate) fn wait_silence(&self, silence: Duration, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        let mut seen = self.state.seen.lock().unwrap();
+        let (mut count, mut since) = (seen.requests.len(), Instant::now());
+        while since.elapsed() < silence {
+            assert!(Instant::now() < until, "requests keep coming, {count} so far");
+            seen = self.state.changed.wait_timeout(seen, silence.saturating_sub(since.elapsed())).unwrap().0;
+            if seen.requests.len() != count {
+                (count, since) = (seen.requests.len(), Instant::now());
+            }
+        }
+    }
+
     /// Waits for `n` requests.
     pub(crate) fn wait_for(&self, n: usize, deadline: Duration) {
         self.wait(&format!("{n} requests"), deadline, |r| r.len() >= n);

@@ -4,6 +4,9 @@ use super::broker::{self, Broker};
 use super::daemon::Daemon;
 use super::kafka::{self, New, Producer, Read};
 use super::processes::{free_port, run_dir};
+use super::receiver::Receiver;
+use super::{SOON, await_true_or_tell};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -94,6 +97,11 @@ impl Scene {
         format!("{}.retry.{delay}", self.prefix)
     }
 
+    /// The group that reads the tiers.
+    pub(crate) fn retry_group(&self) -> String {
+        format!("{}.retry", self.group)
+    }
+
     /// The records in the dead-letter topic.
     pub(crate) fn dead_letters(&self) -> Vec<Read> {
         kafka::read_all(&self.bootstrap, &self.dead_letter_topic())
@@ -162,33 +170,58 @@ impl Scene {
 
     /// Whether the group has committed every source topic to its end.
     pub(crate) fn committed_to_the_end(&self) -> bool {
-        self.sources.iter().all(|topic| {
-            let ends = kafka::end_offsets(&self.bootstrap, topic);
-            let committed = kafka::committed(&self.bootstrap, &self.group, topic);
-            ends.iter().zip(&committed).all(|(end, at)| at == end || (*end == 0 && *at <= 0))
-        })
+        self.sources.iter().all(|topic| kafka::is_finished(&kafka::standing(&self.bootstrap, &self.group, topic)))
     }
 
     /// Waits until the group has committed every source topic to its end.
     pub(crate) fn wait_committed_to_the_end(&self) {
-        let what = || {
-            self.sources
-                .iter()
-                .map(|t| {
-                    format!(
-                        "{t}: committed {:?} of {:?}",
-                        kafka::committed(&self.bootstrap, &self.group, t),
-                        kafka::end_offsets(&self.bootstrap, t)
-                    )
-                })
-                .collect::<Vec<_>>()
-                .join(", ")
+        self.sources.iter().for_each(|topic| self.wait_committed(&self.group, topic));
+    }
+
+    /// Waits until a tier is committed to its end.
+    pub(crate) fn wait_tier_committed(&self, delay: &str) {
+        self.wait_committed(&self.retry_group(), &self.tier_topic(delay));
+    }
+
+    fn wait_committed(&self, group: &str, topic: &str) {
+        let standing = || kafka::standing(&self.bootstrap, group, topic);
+        let what = || format!("{topic} is committed to its end by {group}: {:?} (committed, end)", standing());
+        await_true_or_tell(SOON, || kafka::is_finished(&standing()), what);
+    }
+
+    /// How many records of the source topics and of the tiers are not committed.
+    pub(crate) fn uncommitted(&self) -> i64 {
+        let sources = self.sources.iter().map(|topic| (self.group.clone(), topic.clone()));
+        let tiers = self.tiers.iter().map(|delay| (self.retry_group(), self.tier_topic(delay)));
+        let standings = sources.chain(tiers).flat_map(|(group, topic)| kafka::standing(&self.bootstrap, &group, &topic));
+        standings.map(|(committed, end)| end - committed.max(0)).sum()
+    }
+
+    /// What became of each event, when the source topics are committed: a path at the receiver, a dead letter's reason, or `skipped`.
+    pub(crate) fn fates(&self, receiver: &Receiver, events: &[String]) -> Vec<String> {
+        self.wait_committed_to_the_end();
+        let (letters, requests) = (self.dead_letters(), receiver.requests());
+        let fate = |event: &String| {
+            let request = requests.iter().find(|request| request.body == event.as_bytes()).map(|request| request.path.clone());
+            let letter = letters.iter().find(|letter| letter.value.as_deref() == Some(event.as_bytes()));
+            request.or_else(|| letter.and_then(|letter| letter.header("callbackd-reason"))).unwrap_or_else(|| "skipped".into())
         };
-        let start = std::time::Instant::now();
-        while !self.committed_to_the_end() {
-            assert!(start.elapsed() < super::SOON, "the source is not committed to its end: {}", what());
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
+        events.iter().map(fate).collect()
+    }
+
+    /// Produces events and compares what becomes of them.
+    pub(crate) fn assert_fates(&self, receiver: &Receiver, table: &[(String, &str)]) {
+        let events: Vec<String> = table.iter().map(|(event, _)| event.clone()).collect();
+        assert_eq!(events.iter().collect::<BTreeSet<_>>().len(), events.len(), "two equal events cannot be told apart");
+        self.produce(&events);
+        let wrong: Vec<String> = self
+            .fates(receiver, &events)
+            .iter()
+            .zip(table)
+            .filter(|(fate, (_, expected))| fate != expected)
+            .map(|(fate, (event, expected))| format!("{event}: {fate}, not {expected}"))
+            .collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The harness judges the daemon; these tests judge the harness.
 
 use super::broker;
+use super::http;
 use super::kafka::{self, New, Producer};
 use super::receiver::{Answer, Receiver, Request};
 use super::verify::{Case, Judge, Keys, verdicts};
@@ -58,6 +59,20 @@ fn the_receiver_keeps_connections_and_counts_requests_of_one_id() {
     receiver.wait_for(2, Duration::from_secs(5));
     assert_eq!((receiver.connections(), receiver.requests()[1].id()), (1, "e1"));
     assert_eq!((receiver.requests()[0].method.as_str(), receiver.requests()[0].body.as_slice()), ("POST", &b"{}"[..]));
+}
+
+#[test]
+fn a_metric_or_label_that_does_not_exist_is_not_zero() {
+    let text = "# TYPE attempts counter\nattempts{result=\"success\"} 0\nattempts{result=\"timeout\"} 2\n";
+    for (name, labels, expected) in [
+        ("attempts", &[][..], Some(2.0)),
+        ("attempts", &["result=\"success\""], Some(0.0)),
+        ("attempts", &["result=\"succes\""], None),
+        ("attemps", &[], None),
+        ("callbackd_consumer_lag", &["topic=\"t\""], Some(0.0)),
+    ] {
+        assert_eq!(std::panic::catch_unwind(|| http::value(text, name, labels)).ok(), expected, "{name}{labels:?}");
+    }
 }
 
 /// A request signed here, with one thing wrong at a time.
