@@ -1,9 +1,9 @@
 //! A tier releases by broker append time and the delay in the topic's name; headers decide nothing for others.
 
-use crate::harness::kafka::{self, New};
+use crate::harness::SOON;
+use crate::harness::kafka::New;
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, event, simple_registry};
-use crate::harness::{SOON, await_true};
 use std::time::{Duration, Instant, SystemTime};
 
 fn now_ms() -> u128 {
@@ -49,10 +49,7 @@ fn a_tier_record_with_forged_headers_delays_only_itself() {
     let expected = ["doubled", "due-in-thirty-days", "empty", "long", "numbers-that-are-none", "only-an-id", "too-many-attempts"];
     assert_eq!(ids, expected);
     assert!(others.iter().all(|r| r.at.duration_since(start) >= Duration::from_millis(290)), "none leaves the tier early");
-    await_true("the tier is committed to its end", SOON, || {
-        let topic = scene.tier_topic("300ms");
-        kafka::committed(&scene.bootstrap, &format!("{}.retry", scene.group), &topic) == kafka::end_offsets(&scene.bootstrap, &topic)
-    });
+    scene.wait_tier_committed("300ms");
 }
 
 #[test]
@@ -72,10 +69,10 @@ fn a_tier_that_is_no_longer_configured_is_still_emptied_and_reported() {
     let mut daemon = scene.launch();
     daemon.wait_ready();
     receiver.wait_for(10, SOON);
-    await_true("the removed tier is committed to its end", SOON, || {
-        kafka::committed(&scene.bootstrap, &format!("{}.retry", scene.group), &topic) == kafka::end_offsets(&scene.bootstrap, &topic)
+    scene.wait_tier_committed("1s");
+    daemon.wait_log("the tier that is not configured", |line| {
+        line.contains(&topic) && line.contains("is a delay tier that is no longer configured: it is read until empty")
     });
-    daemon.wait_log("the tier that is not configured", |line| line.contains(&topic) && line.contains("configur"));
 }
 
 #[test]

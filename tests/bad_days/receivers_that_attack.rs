@@ -38,6 +38,8 @@ const ATTACKS: [(&str, Option<&str>); 17] = [
     ("tickets-before", Some("protocol")),
     ("tickets-within", None),
 ];
+/// What a machine that is shared with other tests may do to a p99: the promise itself is measured by the benchmark.
+const SHARED_MACHINE_MS: f64 = 245.0;
 /// Events of each attack.
 const EACH: usize = 6;
 
@@ -239,8 +241,9 @@ fn receivers_that_attack_are_judged_and_cost_neither_memory_nor_the_others_time(
     let [before, attacked, after] = latencies.map(p99);
     let quiet = before.max(after);
     println!("p99 of the others: {before:.1} ms, attacked {attacked:.1}, after {after:.1}; peaks {peaks:?} MiB");
-    // The promise is twice, or 5 ms more; what a shared machine does beside it is let through here.
-    assert!(attacked <= (quiet * 2.0).max(quiet + 250.0), "{before} {attacked} {after}");
+    // The promise is twice, or 5 ms more.
+    let limit = (quiet * 2.0).max(quiet + 5.0 + SHARED_MACHINE_MS);
+    assert!(attacked <= limit, "{before} {attacked} {after}; at most {limit}, of which {SHARED_MACHINE_MS} ms are the machine's");
     drop(silent);
     daemon.stop();
 }
