@@ -1,8 +1,8 @@
 //! A partition that rested when it was taken away does not rest for ever when it comes back.
 
-use crate::harness::SOON;
 use crate::harness::receiver::{Answer, Receiver};
 use crate::harness::scene::{Scene, event, simple_registry};
+use crate::harness::{SOON, await_true};
 use std::collections::HashSet;
 
 #[test]
@@ -20,7 +20,7 @@ fn tiers_that_were_full_of_heads_when_a_replica_took_them_are_read_on_when_it_le
     scene.wait_committed_to_the_end();
     let mut second = scene.launch();
     second.wait_ready();
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    await_true("the second has taken tiers", SOON, || second.metric("callbackd_assigned_partitions", &["class=\"retry\""]) > 0.0);
     second.stop();
     receiver.wait("all of them once more", SOON, |requests| {
         requests.iter().skip(EVENTS).map(|r| r.id().to_string()).collect::<HashSet<_>>().len() == EVENTS

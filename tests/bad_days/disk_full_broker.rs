@@ -1,12 +1,11 @@
 //! The broker's disk is full: it takes nothing more and goes down. Requeues wait and are charged, intake stalls, nothing is lost, and with
 //! space again everything goes on. How single refusals are judged is shown beside the outbox, on a mock broker.
 
-use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, wait_quiet};
+use super::{NO_CIRCUIT, PATIENT, accepting, assert_no_letters, large_events, wait_quiet};
 use crate::harness::broker::Broker;
-use crate::harness::kafka::New;
 use crate::harness::processes::{free_port, limit, run_dir};
 use crate::harness::receiver::Answer;
-use crate::harness::scene::{Scene, both, event, simple_registry};
+use crate::harness::scene::{Scene, both, simple_registry};
 use crate::harness::{SOON, await_true};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,24 +29,18 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     assert!(created.status.success(), "{}", both(&created));
     let mut daemon = scene.launch();
     daemon.wait_ready();
-    let filler = "x".repeat(100_000);
-    for n in 0..EVENTS {
-        let large = event("shop.example", n).replacen('{', &format!("{{\"filler\":\"{filler}\","), 1);
-        let partition = i32::try_from(n % 8).unwrap();
-        scene.producer.send(scene.source(), &New::value(large).partition(partition).header("callbackd-id", format!("shop-example-{n}")));
-    }
-    scene.producer.flush();
+    let large = large_events("shop.example", 0..EVENTS, 100_000).into_iter().zip((0..8).cycle());
+    scene.producer.send_all(scene.source(), &large.map(|(new, partition)| new.partition(partition)).collect::<Vec<_>>());
     // No file may pass 16 MiB any more: a write beyond it fails as one to a full disk does.
     limit(broker.id(), &format!("fsize={}:", 16 << 20));
     await_true("the broker went down over its full disk", SOON, || !broker.is_running());
-    // Heads of the tier come due within its three seconds.
-    std::thread::sleep(Duration::from_secs(6));
+    await_true("requeues wait", SOON, || daemon.metric("callbackd_appends_waiting", &[]) > 0.0);
+    // What cannot be requeued fills its budget, and nothing more is taken in. Heads of the tier come due within its three seconds.
+    receiver.wait_silence(Duration::from_secs(5), SOON);
     let stalled = receiver.count();
+    assert!(stalled < 2 * EVENTS, "{stalled} attempts");
     assert!(daemon.is_running(), "{}", daemon.log());
     assert!(daemon.livez().is_some_and(|(status, _)| status == 200));
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(receiver.count(), stalled, "what cannot be requeued fills its budget, and nothing more is taken in");
-    assert!(stalled < 2 * EVENTS, "{stalled} attempts");
 
     mended.store(true, Ordering::Relaxed);
     let _broker = Broker::start(&dir, port).unwrap_or_else(|why| panic!("{why}"));

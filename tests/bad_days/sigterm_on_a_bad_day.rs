@@ -70,7 +70,7 @@ impl Day {
 const SILENT_BROKER: Duration = Duration::from_secs(15);
 
 #[test]
-fn sigterm_while_the_broker_is_frozen() {
+fn sigterm_while_the_broker_is_frozen_ends_in_time_and_loses_nothing() {
     let broker = Broker::start(&run_dir().join("sigterm-frozen"), free_port()).unwrap_or_else(|why| panic!("{why}"));
     let day =
         Day::new(Scene::on(&broker, "sigterm-frozen", 2), |nth| Answer::Slow(Duration::from_millis(100), if nth == 1 { 503 } else { 200 }));
@@ -78,14 +78,14 @@ fn sigterm_while_the_broker_is_frozen() {
     day.produce(&events("shop.example", 0..500));
     day.receiver.wait_for(100, SOON);
     broker.signal("STOP");
-    std::thread::sleep(Duration::from_secs(1));
+    await_true("a requeue waits for the broker", SOON, || daemon.metric("callbackd_appends_waiting", &[]) > 0.0);
     day.terminate(&mut daemon, SILENT_BROKER);
     broker.signal("CONT");
     day.recover(500);
 }
 
 #[test]
-fn sigterm_while_retention_deletes_what_was_not_read() {
+fn sigterm_while_retention_deletes_what_was_not_read_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-retention", 1), |_| Answer::Slow(Duration::from_millis(100), 200));
     let mut daemon = day.scene.start();
     day.produce(&large("shop.example", 0..120));
@@ -103,7 +103,7 @@ fn sigterm_while_retention_deletes_what_was_not_read() {
 }
 
 #[test]
-fn sigterm_while_poison_lies_in_every_tier() {
+fn sigterm_while_poison_lies_in_every_tier_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-poison", 1), |_| Answer::Status(503));
     let mut daemon = day.scene.start();
     for tier in &day.scene.tiers {
@@ -124,7 +124,7 @@ fn sigterm_while_poison_lies_in_every_tier() {
 }
 
 #[test]
-fn sigterm_while_the_clock_is_an_hour_off() {
+fn sigterm_while_the_clock_is_an_hour_off_ends_in_time_and_loses_nothing() {
     let mut day =
         Day::new(Scene::new("sigterm-clock", 1), |nth| Answer::Slow(Duration::from_millis(200), if nth == 1 { 503 } else { 200 }));
     let clock = Clock::of(&mut day.scene);
@@ -139,7 +139,7 @@ fn sigterm_while_the_clock_is_an_hour_off() {
 }
 
 #[test]
-fn sigterm_while_a_receiver_answers_after_the_time_out() {
+fn sigterm_while_a_receiver_answers_after_the_time_out_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-late", 1), |_| Answer::Slow(Duration::from_millis(1500), 503));
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..200));
@@ -149,7 +149,7 @@ fn sigterm_while_a_receiver_answers_after_the_time_out() {
 }
 
 #[test]
-fn sigterm_while_a_receiver_closes_half_way_through_its_answer() {
+fn sigterm_while_a_receiver_closes_half_way_through_its_answer_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-half", 1), |_| Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec()));
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..2000));
@@ -159,7 +159,7 @@ fn sigterm_while_a_receiver_closes_half_way_through_its_answer() {
 }
 
 #[test]
-fn sigterm_while_mebibyte_records_fill_the_budget() {
+fn sigterm_while_mebibyte_records_fill_the_budget_ends_in_time_and_loses_nothing() {
     let mut day = Day::new(Scene::new("sigterm-large", 2), |_| Answer::Slow(Duration::from_millis(100), 503));
     day.scene.delivery.push_str("\nmax_in_flight_bytes = \"16MiB\"");
     let mut daemon = day.scene.start();
@@ -170,7 +170,7 @@ fn sigterm_while_mebibyte_records_fill_the_budget() {
 }
 
 #[test]
-fn sigterm_while_one_domain_floods_a_partition() {
+fn sigterm_while_one_domain_floods_a_partition_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-flood", 1), |_| Answer::Slow(Duration::from_millis(200), 200));
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..10_000));
@@ -180,20 +180,20 @@ fn sigterm_while_one_domain_floods_a_partition() {
 }
 
 #[test]
-fn sigterm_while_the_registry_is_broken_and_reloaded() {
+fn sigterm_while_the_registry_is_broken_and_reloaded_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-reload", 1), |nth| Answer::Slow(Duration::from_millis(50), if nth == 1 { 503 } else { 200 }));
     let mut daemon = day.scene.start();
     day.produce(&events("shop.example", 0..1000));
     day.receiver.wait_for(100, SOON);
     std::fs::write(day.scene.dir.join("registry.toml"), "[[domains").unwrap();
     daemon.signal("HUP");
-    daemon.wait_metric("callbackd_registry_last_load_success", &[], 0.0);
+    daemon.wait_loaded(false);
     day.terminate(&mut daemon, Duration::ZERO);
     assert_eq!(day.recover(1000), 0);
 }
 
 #[test]
-fn sigterm_while_descriptors_run_out() {
+fn sigterm_while_descriptors_run_out_ends_in_time_and_loses_nothing() {
     let day = Day::new(Scene::new("sigterm-descriptors", 1), |_| Answer::Slow(Duration::from_millis(300), 200));
     let mut daemon = day.scene.start();
     let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count();
