@@ -40,8 +40,8 @@ mod tests {
         for (status, body, expected) in [
             (
                 503,
-                r#"{"ok":false,"checks":[{"name":"groups","ok":false,"reason":"not joined"},{"name":"clock","ok":true},{"name":"drain","ok":false,"reason":"draining"}]}"#,
-                vec!["groups: not joined", "drain: draining"],
+                r#"{"ok":false,"checks":[{"name":"registry","ok":true},{"name":"draining","ok":false,"reason":"it will end"},{"name":"kafka_fresh","ok":false,"reason":"not joined"}]}"#,
+                vec!["draining: it will end", "kafka_fresh: not joined"],
             ),
             (503, "not JSON", vec!["it answered 503 without a reason"]),
             (404, "{}", vec!["it answered 404 without a reason"]),

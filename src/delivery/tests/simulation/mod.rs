@@ -61,7 +61,7 @@ fn failure(seed: u64) -> Option<String> {
     match attempt(false) {
         Ok(run) if run.quiet && run.report.violations.is_empty() => None,
         Ok(_) => {
-            let again = attempt(true).ok()?;
+            let Ok(again) = attempt(true) else { return Some(format!("seed {seed} fails; its run with a trace panicked")) };
             let plan = Plan::of(seed);
             let (faults, text, lines) = (plan.faults, again.report.text(), again.lines.join("\n"));
             Some(format!("seed {seed} (quiet: {})\nfaults: {faults:?}\nendpoints: {:?}\n{text}{lines}\n", again.quiet, plan.endpoints))
@@ -97,8 +97,12 @@ fn run_many(first: u64, count: u64) -> (u64, Vec<String>) {
     (failed.into_inner(), failures)
 }
 
+/// A number from the environment; panics when it is something else.
 fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(variable)
+        .ok()
+        .filter(|text| !text.is_empty())
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }
 
 /// CI's share; `SEEDS` and `FIRST` in the environment say otherwise (`make simulate`).
