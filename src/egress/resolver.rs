@@ -397,7 +397,7 @@ mod tests {
         let server = NameServer::start(|_, _| Reply::Only(RecordType::A, 60, addresses(&["1.1.1.1"])));
         let start = Instant::now();
         assert_eq!(asking(&server).lookup("half.example.com").await, Ok(addresses(&["1.1.1.1"])));
-        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        assert!(start.elapsed() < LAST_PATIENCE, "{:?}", start.elapsed());
     }
 
     #[tokio::test]

@@ -77,6 +77,12 @@ impl EmbeddedCluster {
         self.fail(RDKafkaApiKey::Produce, errors);
     }
 
+    /// Lets produce requests succeed again.
+    #[cfg(test)]
+    pub(crate) fn mend_produces(&self) {
+        self.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
+    }
+
     /// Makes the next requests of idempotent producers for an id fail, one for each of `errors`.
     pub fn fail_producer_ids(&self, errors: Vec<RDKafkaRespErr>) {
         self.fail(RDKafkaApiKey::InitProducerId, errors);
@@ -179,7 +185,6 @@ mod tests {
                 break detach(&message, &mut names);
             }
         };
-        eprintln!("group formed and first record read after {:?}", start.elapsed());
         assert_eq!(read.left_out, 0);
         assert_eq!(read.record.key.as_deref(), Some(&b""[..]));
         assert_eq!(read.record.value, None);

@@ -323,8 +323,8 @@ mod tests {
     use crate::kafka::client::tests::settings;
     use crate::kafka::embedded::EmbeddedCluster;
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
     use ports::Outbox as _;
-    use std::sync::Mutex;
 
     fn quiet() -> Observers {
         Observers { fatal: Box::new(|_| {}), appended: Box::new(|_| {}) }
@@ -421,28 +421,27 @@ mod tests {
         use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         let mut eager = settings(cluster.bootstrap_servers());
-        // The client tries the same again by itself; each try meets one of the errors.
+        // The client tries the same again by itself; each try meets one of the errors, more than are ever made until it is mended.
         eager.properties.insert("retry.backoff.ms".into(), "10".into());
         eager.properties.insert("retry.backoff.max.ms".into(), "10".into());
         let outbox = Outbox::new(&eager, quiet()).unwrap();
-        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 60]);
+        // Connected, and with its producer id: from now on an append is a matter of milliseconds.
+        on_a_runtime(outbox.append(record("t", Bytes::new()))).unwrap();
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 100_000]);
         let value = Bytes::from(vec![b'v'; 10_000]);
         on_a_runtime(async {
-            let appends = futures_util::future::join_all((0..20).map(|_| outbox.append(record("t", value.clone()))));
-            tokio::pin!(appends);
-            tokio::select! {
-                biased;
-                settled = &mut appends => panic!("settled by {settled:?}"),
-                () = tokio::time::sleep(Duration::from_millis(300)) => {}
-            }
+            let mut appends = futures_util::future::join_all((0..20).map(|_| outbox.append(record("t", value.clone()))));
+            assert!((&mut appends).now_or_never().is_none(), "handed over");
+            assert!(!outbox.flush(Duration::from_millis(300)), "none of the client's tries settles them");
             assert_eq!(outbox.unacknowledged_records(), 20);
             assert!(outbox.unacknowledged_bytes() >= 200_000, "what waits is charged");
+            cluster.mend_produces();
             for appended in appends.await {
                 appended.unwrap();
             }
         });
         assert_eq!((outbox.unacknowledged_bytes(), outbox.unacknowledged_records()), (0, 0));
-        assert_eq!(cluster.count(&settings(cluster.bootstrap_servers()), "t"), 20, "each once");
+        assert_eq!(cluster.count(&settings(cluster.bootstrap_servers()), "t"), 1 + 20, "each once");
     }
 
     #[test]
@@ -450,23 +449,17 @@ mod tests {
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         // An idempotent producer that may not write is fatal in librdkafka.
         cluster.fail_producer_ids(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED; 10]);
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let ear = Arc::clone(&told);
-        let fatal = Box::new(move |cause: &str| ear.lock().unwrap().push(cause.to_owned()));
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let fatal = Box::new(move |cause: &str| tell.send(cause.to_owned()).unwrap());
         let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), Observers { fatal, appended: Box::new(|_| {}) }).unwrap();
         on_a_runtime(async {
             let append = outbox.append(record("t", Bytes::from_static(b"v")));
-            let heard = async {
-                while told.lock().unwrap().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
             tokio::select! {
                 biased;
                 settled = append => panic!("settled by {settled:?}"),
-                () = heard => {}
+                cause = told.recv() => assert!(cause.is_some()),
             }
         });
-        assert_eq!(told.lock().unwrap().len(), 1);
+        assert!(told.try_recv().is_err(), "once");
     }
 }

@@ -37,13 +37,24 @@ pub(super) struct Context {
     notices: Mutex<VecDeque<Notice>>,
     deferred: Mutex<Option<KafkaError>>,
     closing: AtomicBool,
+    /// A rebalance was answered here.
+    #[cfg(test)]
+    answered: AtomicBool,
     metrics: Arc<Metrics>,
     redaction: Redaction,
 }
 
 impl Context {
     pub(super) fn new(metrics: Arc<Metrics>, redaction: Redaction) -> Self {
-        Self { notices: Mutex::default(), deferred: Mutex::default(), closing: AtomicBool::new(false), metrics, redaction }
+        Self {
+            notices: Mutex::default(),
+            deferred: Mutex::default(),
+            closing: AtomicBool::new(false),
+            #[cfg(test)]
+            answered: AtomicBool::new(false),
+            metrics,
+            redaction,
+        }
     }
 
     fn notices(&self) -> MutexGuard<'_, VecDeque<Notice>> {
@@ -64,6 +75,12 @@ impl Context {
     #[cfg(test)]
     pub(super) fn has_notice(&self) -> bool {
         !self.notices().is_empty()
+    }
+
+    /// Whether a rebalance was answered here.
+    #[cfg(test)]
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
     }
 
     /// Keeps an error that came in the middle of a batch for the next poll.
@@ -118,5 +135,7 @@ impl ConsumerContext for Context {
         if let Err(error) = answered {
             tracing::debug!(cause = %error, "cannot give the assignment back while leaving");
         }
+        #[cfg(test)]
+        self.answered.store(true, Ordering::Release);
     }
 }
