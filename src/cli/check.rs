@@ -50,30 +50,22 @@ pub(super) fn counted<N: Copy + Display + From<u8> + PartialEq>(number: N, what:
 mod tests {
     use super::super::arguments::ConfigArguments;
     use super::*;
-    use std::path::PathBuf;
 
-    struct Scene(PathBuf);
+    struct Scene(tempfile::TempDir);
 
     impl Scene {
-        fn new(name: &str, config: &str, registry: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("callbackd-check-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&dir).unwrap();
-            std::fs::write(dir.join("callbackd.toml"), config).unwrap();
-            std::fs::write(dir.join("registry.toml"), registry).unwrap();
+        fn new(config: &str, registry: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("callbackd.toml"), config).unwrap();
+            std::fs::write(dir.path().join("registry.toml"), registry).unwrap();
             Self(dir)
         }
 
         fn check(&self, print: bool) -> (Result<Exit, Failure>, String) {
             let mut out = Vec::new();
-            let arguments = CheckArguments { config: ConfigArguments { config: self.0.join("callbackd.toml") }, print };
+            let arguments = CheckArguments { config: ConfigArguments { config: self.0.path().join("callbackd.toml") }, print };
             let result = check(&arguments, &mut out);
             (result, String::from_utf8(out).unwrap())
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
@@ -91,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_right_is_summed_up_in_one_line() {
-        let scene = Scene::new("right", "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n", REGISTRY);
+        let scene = Scene::new("[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n", REGISTRY);
         let (result, out) = scene.check(false);
         assert_eq!(result.unwrap(), Exit::Done);
         let last = out.lines().last().unwrap();
@@ -104,7 +96,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_toml_that_reads_back_and_holds_no_secret() {
         let config = "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n[kafka.properties]\n\"sasl.password\" = \"canary-password\"\n";
-        let scene = Scene::new("printed", config, REGISTRY);
+        let scene = Scene::new(config, REGISTRY);
         let (result, out) = scene.check(true);
         assert_eq!(result.unwrap(), Exit::Done);
         assert!(out.parse::<toml::Table>().is_ok_and(|table| table.contains_key("delivery")), "{out}");
@@ -114,7 +106,6 @@ mod tests {
     #[test]
     fn problems_of_the_registry_are_exit_code_78_with_file_and_line() {
         let scene = Scene::new(
-            "wrong",
             "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\n",
             &REGISTRY.replace("callback_template = \"shop\"", "callback_template = \"gone\"\nfron = 1"),
         );
@@ -126,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_does_not_hide_the_registrys_problems() {
-        let scene = Scene::new("both", "[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ngroup = 5\n", &format!("{REGISTRY}fron = 1"));
+        let scene = Scene::new("[kafka]\nbrokers = [\"127.0.0.1:9092\"]\ngroup = 5\n", &format!("{REGISTRY}fron = 1"));
         let (result, out) = scene.check(true);
         let lines = result.unwrap_err().lines();
         assert!(lines.len() == 2 && lines[0].contains("callbackd.toml:3: kafka.group"), "{lines:?}");
@@ -137,7 +128,7 @@ mod tests {
     #[test]
     fn a_property_that_librdkafka_does_not_know_is_a_problem_with_its_line() {
         let config = "[kafka.properties]\n\"client.id\" = \"c\"\n\"sasl.passwort\" = \"canary\"\n\"security.protocol\" = \"canary\"\n";
-        let scene = Scene::new("property", config, REGISTRY);
+        let scene = Scene::new(config, REGISTRY);
         let failure = scene.check(true).0.unwrap_err();
         assert_eq!(failure.exit(), Exit::Invalid);
         let lines = failure.lines();

@@ -300,18 +300,13 @@ mod tests {
 
     #[test]
     fn configuration_and_registry_of_the_demo_have_no_problems() {
-        let dir = std::env::temp_dir().join(format!("callbackd-scene-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let address: SocketAddr = "127.0.0.1:8009".parse().unwrap();
         let text = configuration("127.0.0.1:9092", address, "127.0.0.1:8008".parse().unwrap());
-        let loaded = crate::config::parse(&dir.join("callbackd.toml"), &text, &crate::config::Environment::default()).unwrap();
-        let found = crate::registry::load_text(
-            &dir.join("registry.toml"),
-            &registry(&cases(), address),
-            &crate::app::load_options(&loaded.settings),
-        );
-        std::fs::remove_dir_all(&dir).unwrap();
-        let found = found.unwrap();
+        let loaded = crate::config::parse(&dir.path().join("callbackd.toml"), &text, &crate::config::Environment::default()).unwrap();
+        let file = dir.path().join("registry.toml");
+        let options = crate::app::load_options(&loaded.settings);
+        let found = crate::registry::load_text(&file, &registry(&cases(), address), &options).unwrap();
         assert_eq!((loaded.warnings, found.warnings), (vec![], vec![]));
         assert_eq!(found.registry.callback_templates().len(), 8);
     }
