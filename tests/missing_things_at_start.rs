@@ -12,6 +12,7 @@ fn a_broker_that_is_away_at_start_is_waited_for_and_readyz_says_so() {
     let broker = Broker::start(&dir, port).unwrap();
     let receiver = Receiver::agreeable();
     let mut scene = Scene::on(&broker, "away", 1);
+    scene.log_level = "info";
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), "");
     scene.create_topics();
     scene.produce(&[event("shop.example", 1)]);
@@ -24,10 +25,14 @@ fn a_broker_that_is_away_at_start_is_waited_for_and_readyz_says_so() {
     daemon.wait_log("another try in vain", |line| line.contains("waiting for the broker") && line.contains("\"tries\":2"));
     let livez = crate::harness::http::get(daemon.port, "/livez");
     assert!(livez.as_ref().is_some_and(|(status, _)| *status == 200), "alive all the same: {livez:?}");
+    // A SIGHUP meanwhile is no end: the registry is loaded again once it can be.
+    daemon.signal("HUP");
+    daemon.wait_log("yet another try in vain", |line| line.contains("waiting for the broker") && line.contains("\"tries\":4"));
     assert!(daemon.is_running(), "{}", daemon.log());
     let _broker = Broker::start(&dir, port).unwrap();
     daemon.wait_ready();
     receiver.wait_for(1, SOON);
+    daemon.wait_log("the reload that was asked for", |line| line.contains("registry loaded"));
     daemon.stop();
 }
 

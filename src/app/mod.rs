@@ -43,6 +43,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use supervision::{Report, spawn, supervise};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc as channel, watch};
 use tracing::{error, info, warn};
 use waiting::{await_broker, await_topics};
@@ -87,6 +89,12 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`]. After a fatal error the daemon's threads are still there: the process must end.
 pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) -> Result<Drained, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+    // From here on SIGHUP ends nothing: one that comes while broker and topics are waited for reloads afterwards.
+    let hangup = {
+        let _context = runtime.enter();
+        signal(SignalKind::hangup()).context("SIGHUP")?
+    };
     // As text, not as a quoted one: at a terminal it is to be read.
     info!(settings = %config::effective(settings), "effective settings");
     if !options.embedded {
@@ -110,7 +118,7 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
         let _ = admin_ended.await;
     })
     .context("metrics.listen")?;
-    let outcome = serve(settings, options, &store, &metrics, &health, stop);
+    let outcome = serve(settings, options, &store, &metrics, &health, stop, &runtime, hangup);
     drop(ended);
     if outcome.is_ok() && admin.join().is_err() {
         error!("the admin thread panicked");
@@ -118,6 +126,7 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
     outcome
 }
 
+#[expect(clippy::too_many_arguments, reason = "it is called once, with everything that was set up before it")]
 fn serve(
     settings: &Settings,
     options: &Options,
@@ -125,7 +134,10 @@ fn serve(
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
     stop: watch::Receiver<Stop>,
+    runtime: &Runtime,
+    hangup: Signal,
 ) -> Result<Drained, RunError> {
+    let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
     let mut client = client_settings(settings);
     if !await_broker(&client, health, &stop)? {
         return Ok(Drained::default());
@@ -188,13 +200,20 @@ fn serve(
         Err(error) => Report::Fatal(format!("{error:#}")),
     })?;
 
-    let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
     let topic_settings = topic_settings(settings, options, &client, &store.snapshot());
     let _monitor = monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-    let drained =
-        runtime.block_on(supervise(&mut reported, &clock, &outbox, metrics, health, stop, settings.delivery.drain_timeout, &reload))?;
+    let drained = runtime.block_on(supervise(
+        &mut reported,
+        &clock,
+        &outbox,
+        metrics,
+        health,
+        stop,
+        hangup,
+        settings.delivery.drain_timeout,
+        &reload,
+    ))?;
     if !outbox.flush(FLUSH_LIMIT) {
         warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
     }

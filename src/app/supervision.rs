@@ -10,6 +10,7 @@ use crate::metrics::{Health, Metrics};
 use anyhow::Context as _;
 use std::thread;
 use std::time::Duration;
+use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc as channel, watch};
 use tracing::warn;
 
@@ -49,10 +50,10 @@ pub(super) async fn supervise(
     metrics: &Metrics,
     health: &Health,
     mut stop: watch::Receiver<Stop>,
+    mut hangup: Signal,
     drain_timeout: Duration,
     reload: &reload::Reload,
 ) -> anyhow::Result<Drained> {
-    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")?;
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let (mut drained, mut left) = (None, 0);
     let mut acknowledged = 0;

@@ -23,6 +23,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// Between looks for a file descriptor that another attempt has freed.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
+/// A pooled connection that breaks within this time was closed before our request came, or while it was on its way: nobody has handled it.
+pub(super) const ALREADY_CLOSED: Duration = Duration::from_secs(1);
+
 /// The guarded client. It belongs to one thread: build it and use it on the current-thread runtime that runs the attempts.
 ///
 /// A body that is not complete when its head is (some receivers write them apart) is read to its end by a task of its own
@@ -141,6 +144,8 @@ impl Client {
             match connection.exchange(target, &request.headers, &request.body).await {
                 Ok(head) => return self.answered(target, connection, head, deadline),
                 Err(broken) if broken.heard => return Outcome::Failed(Failure::Protocol),
+                // Later than that the receiver may have done the work, and broke off instead of saying so.
+                Err(_) if start.elapsed() > ALREADY_CLOSED => return Outcome::Failed(Failure::Protocol),
                 // The receiver had closed it, or did so while our request was on its way: the same bytes once more, on a fresh one.
                 Err(_) => {}
             }

@@ -128,12 +128,3 @@ pub trait Observer {
     /// before a byte was sent.
     fn violation(&self);
 }
-
-/// Hears nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {
-    fn blocked(&self, _reason: Refusal) {}
-    fn violation(&self) {}
-}

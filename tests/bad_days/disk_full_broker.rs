@@ -11,6 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// So that what is requeued fills the disk.
+pub(super) const UNCOMPRESSED: &str = "[kafka.properties]\n\"compression.type\" = \"none\"\n";
+
+/// From now on no file of the broker may pass 16 MiB: a write beyond it fails as one to a full disk does.
+pub(super) fn fill_disk(broker: &Broker) {
+    limit(broker.id(), &format!("fsize={}:", 16 << 20));
+}
+
 #[test]
 fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space() {
     const EVENTS: usize = 400;
@@ -22,6 +30,7 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     let mut scene = Scene::on(&broker, "disk-full", 8);
     scene.log_level = "info";
     scene.tiers = vec!["3s"];
+    scene.kafka = UNCOMPRESSED.into();
     scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{NO_CIRCUIT}");
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), &PATIENT.replace("300ms", "3s"));
     // One tier of one partition: its log reaches the limit while the source's eight are far from it.
@@ -31,8 +40,7 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     daemon.wait_ready();
     let large = large_events("shop.example", 0..EVENTS, 100_000).into_iter().zip((0..8).cycle());
     scene.producer.send_all(scene.source(), &large.map(|(new, partition)| new.partition(partition)).collect::<Vec<_>>());
-    // No file may pass 16 MiB any more: a write beyond it fails as one to a full disk does.
-    limit(broker.id(), &format!("fsize={}:", 16 << 20));
+    fill_disk(&broker);
     await_true("the broker went down over its full disk", SOON, || !broker.is_running());
     await_true("requeues wait", SOON, || daemon.metric("callbackd_appends_waiting", &[]) > 0.0);
     // What cannot be requeued fills its budget, and nothing more is taken in. Heads of the tier come due within its three seconds.

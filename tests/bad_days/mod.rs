@@ -13,6 +13,7 @@ mod clock_jumps;
 mod descriptor_limit;
 mod disk_full_broker;
 mod large_records;
+mod leaders_change;
 mod one_domain_floods_a_partition;
 mod poison_records;
 mod poisoned_groups;

@@ -2,14 +2,16 @@
 //! delivered. What the drain could settle is not repeated.
 
 use super::clock_jumps::Clock;
+use super::disk_full_broker::{UNCOMPRESSED, fill_disk};
 use super::large_records::large;
-use super::{Accepted, NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, registry_of, wait_quiet};
+use super::leaders_change::ReplicatedCluster;
+use super::{Accepted, NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, large_events, registry_of, wait_quiet};
 use crate::harness::broker::Broker;
 use crate::harness::daemon::Daemon;
 use crate::harness::kafka::{self, New};
 use crate::harness::processes::{free_port, run_dir};
 use crate::harness::receiver::{Answer, Receiver};
-use crate::harness::scene::Scene;
+use crate::harness::scene::{Scene, both};
 use crate::harness::{SOON, await_true};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +83,44 @@ fn sigterm_while_the_broker_is_frozen_ends_in_time_and_loses_nothing() {
     await_true("a requeue waits for the broker", SOON, || daemon.metric("callbackd_appends_waiting", &[]) > 0.0);
     day.terminate(&mut daemon, SILENT_BROKER);
     broker.signal("CONT");
+    day.recover(500);
+}
+
+#[test]
+fn sigterm_while_the_brokers_disk_is_full_ends_in_time_and_loses_nothing() {
+    const EVENTS: usize = 400;
+    let (dir, port) = (run_dir().join("sigterm-disk"), free_port());
+    let mut broker = Broker::start(&dir, port).unwrap_or_else(|why| panic!("{why}"));
+    let mut day = Day::new(Scene::on(&broker, "sigterm-disk", 8), |_| Answer::Status(503));
+    day.scene.kafka = UNCOMPRESSED.into();
+    day.scene.tiers = vec!["3s"];
+    // One tier of one partition: its log reaches the limit while the source's eight are far from it.
+    let created = day.scene.command(&["topics", "create", "--partitions", "1"]);
+    assert!(created.status.success(), "{}", both(&created));
+    let mut daemon = day.scene.launch();
+    daemon.wait_ready();
+    let large = large_events("shop.example", 0..EVENTS, 100_000).into_iter().zip((0..8).cycle());
+    day.produce(&large.map(|(new, partition)| new.partition(partition)).collect::<Vec<_>>());
+    fill_disk(&broker);
+    await_true("the broker went down over its full disk", SOON, || !broker.is_running());
+    day.terminate(&mut daemon, SILENT_BROKER);
+    let _broker = Broker::start(&dir, port).unwrap_or_else(|why| panic!("{why}"));
+    day.recover(EVENTS);
+}
+
+#[test]
+fn sigterm_while_leaders_change_ends_in_time_and_loses_nothing() {
+    let mut cluster = ReplicatedCluster::start("sigterm-leaders");
+    let scene = cluster.scene("sigterm-leaders");
+    let day = Day::new(scene, |nth| Answer::Slow(Duration::from_millis(50), if nth == 1 { 503 } else { 200 }));
+    day.scene.create_topics();
+    let mut daemon = day.scene.launch();
+    daemon.wait_ready();
+    day.produce(&cluster.spread(0..500));
+    day.receiver.wait_for(100, SOON);
+    cluster.brokers[0].kill();
+    day.terminate(&mut daemon, SILENT_BROKER);
+    cluster.brokers[0].start_again().unwrap();
     day.recover(500);
 }
 

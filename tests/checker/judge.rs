@@ -238,10 +238,11 @@ impl View<'_> {
         }
     }
 
-    /// An uncounted repeat on a new connection, right after one without an answer.
+    /// An uncounted repeat on a new connection, right after one that broke, soon and without an answer.
     fn is_instant_repeat(&self, one: &Request, next: &Request) -> bool {
-        let no_answer = matches!(one.answer, Answer::None { .. });
-        self.history.rules.dead_connections && no_answer && next.at_ms - one.ended(self.endpoint(one)) < 1_000
+        let rules = &self.history.rules;
+        let (no_answer, ended) = (matches!(one.answer, Answer::None { .. }), one.ended(self.endpoint(one)));
+        rules.dead_connections && no_answer && ended - one.at_ms <= 1_000 + rules.slack_ms && next.at_ms - ended < 1_000
     }
 
     /// A dead letter has a cause.

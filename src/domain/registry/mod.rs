@@ -95,12 +95,6 @@ impl Domain {
         self.account.as_ref()
     }
 
-    /// Its region, if the registry says.
-    #[must_use]
-    pub fn region(&self) -> Option<Region> {
-        self.region
-    }
-
     /// The recording template in force at `at` for `path`: the path's own, else the domain's.
     #[must_use]
     pub fn recording_at(&self, path: Option<&str>, at: UnixMillis) -> Option<&Arc<RecordingTemplate>> {

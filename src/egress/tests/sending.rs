@@ -4,10 +4,12 @@ use super::receiver::{Receiver, Step, ok, write};
 use super::{LONG, Notes, answered, call, client, failed, look, loopback, to};
 use crate::delivery::ports::Transport;
 use crate::domain::verdict::{Failure, Outcome};
+use crate::egress::client::ALREADY_CLOSED;
 use crate::egress::{Client, Settings, probe};
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -324,6 +326,21 @@ async fn the_repeat_is_not_repeated_even_when_more_connections_are_idle() {
     assert_eq!(call(&client, &receiver).await, answered(200));
     assert_eq!(receiver.seen().len(), 6);
     assert_eq!(receiver.connections()[5], 4);
+}
+
+#[tokio::test]
+async fn a_request_whose_connection_breaks_only_after_a_while_may_have_been_handled_and_is_not_repeated() {
+    let receiver = Receiver::start(|_, request| if request == 0 { ok() } else { vec![Step::Wait, Step::Close] }).await;
+    let client = client();
+    assert_eq!(call(&client, &receiver).await, answered(200));
+    let go = Arc::clone(&receiver.go);
+    let breaks = async {
+        tokio::time::sleep(ALREADY_CLOSED + Duration::from_millis(50)).await;
+        go.notify_one();
+    };
+    let (outcome, ()) = tokio::join!(call(&client, &receiver), breaks);
+    assert_eq!(outcome, failed(Failure::Protocol));
+    assert_eq!(receiver.connections(), [0, 0]);
 }
 
 #[tokio::test]
