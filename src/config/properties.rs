@@ -34,7 +34,7 @@ const BOUNDS: [(&str, i64, i64, &str); 7] = [
     ("receive.message.max.bytes", 8 * MIB + 512, 2_147_483_647, "a whole fetch must fit"),
     ("max.partition.fetch.bytes", MIB, 8 * MIB, "memory is bounded, and small fetches are slow"),
     ("fetch.message.max.bytes", MIB, 8 * MIB, "memory is bounded, and small fetches are slow"),
-    ("queue.buffering.max.kbytes", 128 * 1024, 2_147_483_647, "the largest record must fit; what waits there is bounded by the budgets"),
+    ("queue.buffering.max.kbytes", 32 * 1024, 2_147_483_647, "requeues wait there while the broker is away"),
 ];
 
 /// Properties whose values may be shown: none of them can be a secret. All others, and misspelt names with them, are redacted.

@@ -23,15 +23,15 @@ pub const HEADROOM: usize = 64 * 1024;
 /// The largest record of a source topic, in bytes, when it could not be read: Kafka's own default of `max.message.bytes`.
 pub const DEFAULT_LARGEST_MESSAGE: usize = 1_048_588;
 
-/// The largest record that a producer of ours takes, in bytes as librdkafka counts: uncompressed. A legal source record may be far larger than its
-/// topic's `max.message.bytes`, by which the broker judges what it was compressed to; so ours are compressed, too, and the broker judges.
-pub(crate) const LARGEST_UNCOMPRESSED: usize = 100 * 1024 * 1024;
+/// The largest record that the producer of giants takes, in bytes as librdkafka counts: uncompressed.
+pub(crate) const LARGEST_GIANT: usize = 100 * 1024 * 1024;
 
-/// librdkafka's send buffer, in KiB: one record must always fit. What waits there is bounded by the classes' budgets, which count it until it
-/// is acknowledged.
-pub const PRODUCER_QUEUE_KBYTES: usize = 128 * 1024;
+/// librdkafka's send buffer, in KiB: 32 MiB of requeues and dead letters that await acknowledgement (design §15).
+const PRODUCER_QUEUE_KBYTES: usize = 32 * 1024;
 
-/// Of the codecs the one that makes JSON smallest.
+/// The same as a default: librdkafka's own is 1 GiB.
+const PRODUCER_QUEUE: (&str, &str) = ("queue.buffering.max.kbytes", "32768");
+
 const COMPRESSED: (&str, &str) = ("compression.type", "zstd");
 
 /// librdkafka's own `batch.size`, in bytes.
@@ -186,9 +186,20 @@ impl ClientSettings {
     /// asking whether it may.
     #[must_use]
     pub fn outbox(&self) -> ClientConfig {
-        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), COMPRESSED]);
-        self.own_producer(&mut config);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), PRODUCER_QUEUE]);
+        self.own_producer(&mut config, self.largest_of_ours());
         own(&mut config, &[("message.timeout.ms", "0")]);
+        config
+    }
+
+    /// As [`Self::outbox`], for records above [`Self::largest_message`]. Those are legal at the source because the broker judges what they
+    /// were compressed to; so they are compressed here, too, by the codec that makes JSON smallest. All others are not: a fetch is bounded
+    /// by what comes over the wire, and unfolds in memory.
+    #[must_use]
+    pub fn outbox_of_giants(&self) -> ClientConfig {
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), PRODUCER_QUEUE]);
+        self.own_producer(&mut config, LARGEST_GIANT.max(self.largest_of_ours()));
+        own(&mut config, &[("message.timeout.ms", "0"), COMPRESSED]);
         config
     }
 
@@ -196,8 +207,9 @@ impl ClientSettings {
     #[must_use]
     pub fn transactional(&self, transactional_id: &str) -> ClientConfig {
         // librdkafka wants message.timeout.ms ≤ transaction.timeout.ms: a transaction that hangs is aborted and done again.
-        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000"), COMPRESSED]);
-        self.own_producer(&mut config);
+        let mut config =
+            self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000"), PRODUCER_QUEUE, COMPRESSED]);
+        self.own_producer(&mut config, LARGEST_GIANT.max(self.largest_of_ours()));
         own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000")]);
         config
     }
@@ -248,12 +260,13 @@ impl ClientSettings {
         self.largest_message.saturating_add(HEADROOM)
     }
 
-    fn own_producer(&self, config: &mut ClientConfig) {
-        let largest = self.largest_of_ours();
-        at_least(config, "message.max.bytes", largest.max(LARGEST_UNCOMPRESSED));
+    /// `largest`: the largest record to take, uncompressed, in bytes.
+    fn own_producer(&self, config: &mut ClientConfig, largest: usize) {
+        at_least(config, "message.max.bytes", largest);
         // A batch as a whole counts against the topic's `max.message.bytes`: many small records together must not exceed what one record
         // may.
-        at_most(config, "batch.size", largest.min(BATCH_BYTES));
+        at_most(config, "batch.size", self.largest_of_ours().min(BATCH_BYTES));
+        // One record must always fit, however small a buffer was asked for.
         let record_kbytes = number(config, "message.max.bytes").unwrap_or(largest).div_ceil(1024).saturating_add(1);
         at_least(config, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES.max(record_kbytes));
         own(config, &[("acks", "all"), ("enable.idempotence", "true"), ("partitioner", "murmur2_random")]);
@@ -525,8 +538,8 @@ pub(crate) mod tests {
         let mib = 1024 * 1024;
         type Row<'a> = (&'a [(&'a str, &'a str)], bool, &'a str, usize);
         let table: [Row<'_>; 14] = [
-            (&[], false, "message.max.bytes", 100 * mib),
-            (&[("message.max.bytes", "1000000")], false, "message.max.bytes", 100 * mib),
+            (&[], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
+            (&[("message.max.bytes", "1000000")], false, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
             (&[("message.max.bytes", "200000000")], false, "message.max.bytes", 200_000_000),
             (&[("message.max.bytes", "1000000")], true, "message.max.bytes", DEFAULT_LARGEST_MESSAGE + HEADROOM),
             (&[], false, "queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES),
@@ -545,6 +558,9 @@ pub(crate) mod tests {
             let config = if consumer { s.consumer(Class::Retry) } else { s.outbox() };
             assert_eq!(number(&config, name), Some(expected), "{name} of {properties:?}");
         }
+        let giants = settings("127.0.0.1:1").outbox_of_giants();
+        assert_eq!(number(&giants, "message.max.bytes"), Some(LARGEST_GIANT));
+        assert!(number(&giants, "queue.buffering.max.kbytes") > Some(LARGEST_GIANT / 1024));
         let huge = ClientSettings { largest_message: 100 * mib, ..settings("127.0.0.1:1") };
         let config = huge.consumer(Class::Fresh);
         assert_eq!(number(&config, "fetch.max.bytes"), Some(100 * mib + HEADROOM));

@@ -20,15 +20,16 @@ use super::wait::Pauses;
 use crate::delivery::ports::{self, Appended, Refused};
 use crate::domain::record::NewRecord;
 use crate::domain::time::UnixMillis;
+use bytes::Bytes;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -131,7 +132,7 @@ impl Outstanding {
 }
 
 struct AckContext {
-    appended: Box<dyn Fn(UnixMillis) + Send + Sync>,
+    observers: Arc<Observers>,
     outstanding: Arc<Outstanding>,
     redaction: Redaction,
 }
@@ -163,7 +164,7 @@ impl ProducerContext for AckContext {
                 if let Some(timestamp) = timestamp
                     && pending.handed_over.elapsed() <= PROMPT
                 {
-                    (self.appended)(timestamp);
+                    (self.observers.appended)(timestamp);
                 }
                 Ok(Appended { timestamp })
             }
@@ -174,13 +175,58 @@ impl ProducerContext for AckContext {
     }
 }
 
-/// Appends to our topics through one idempotent producer. Cheap to share behind an `Arc`.
-pub struct Outbox {
-    brokers: Vec<String>,
+/// An idempotent producer, and the thread that serves its reports.
+struct Line {
     producer: Arc<BaseProducer<AckContext>>,
-    outstanding: Arc<Outstanding>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    fn start(
+        settings: &ClientSettings,
+        config: &ClientConfig,
+        observers: &Arc<Observers>,
+        outstanding: &Arc<Outstanding>,
+    ) -> Result<Self, ClientError> {
+        let (observers, redaction) = (Arc::clone(observers), settings.redaction.clone());
+        let context = AckContext { observers: Arc::clone(&observers), outstanding: Arc::clone(outstanding), redaction: redaction.clone() };
+        let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(config, context)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (served, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
+        let may_not_write = Right::new(Operation::Write, Resource::Topic, settings.dead_letter_topic()).missing(&settings.brokers);
+        let fatal = move |code: Code, reason: &str| {
+            // A broker takes an idempotent producer from whoever may write to any topic at all.
+            let may_write_none = code == Code::ClusterAuthorizationFailed;
+            let reason = if may_write_none { Cow::Borrowed(may_not_write.as_str()) } else { redaction.apply(reason) };
+            (observers.fatal)(&format!("{code:?}: {reason}"));
+        };
+        let thread = thread::Builder::new()
+            .name("outbox".into())
+            .spawn(move || serve(&served, &stopped, &fatal))
+            .map_err(|error| ClientError::Create(error.to_string()))?;
+        Ok(Self { producer, stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Line {
+    /// What is not acknowledged by now is given up: `flush` first.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Appends to our topics through idempotent producers: one for nearly all records, and one that compresses, made when the first giant comes
+/// (see [`ClientSettings::outbox_of_giants`]). Cheap to share behind an `Arc`.
+pub struct Outbox {
+    settings: ClientSettings,
+    observers: Arc<Observers>,
+    outstanding: Arc<Outstanding>,
+    line: Line,
+    giants: Mutex<Option<Line>>,
 }
 
 impl fmt::Debug for Outbox {
@@ -195,26 +241,9 @@ impl Outbox {
     /// # Errors
     /// When the properties do not make a client.
     pub fn new(settings: &ClientSettings, observers: Observers) -> Result<Self, ClientError> {
-        let outstanding = Arc::new(Outstanding::default());
-        let redaction = settings.redaction.clone();
-        let context = AckContext { appended: observers.appended, outstanding: Arc::clone(&outstanding), redaction: redaction.clone() };
-        let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(&settings.outbox(), context)?);
-        let stop = Arc::new(AtomicBool::new(false));
-        let (served, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
-        let may_not_write = Right::new(Operation::Write, Resource::Topic, settings.dead_letter_topic()).missing(&settings.brokers);
-        let fatal = move |code: Code, reason: &str| {
-            // A broker takes an idempotent producer from whoever may write to any topic at all.
-            let may_write_none = code == Code::ClusterAuthorizationFailed;
-            (observers.fatal)(&format!(
-                "{code:?}: {}",
-                if may_write_none { Cow::Borrowed(may_not_write.as_str()) } else { redaction.apply(reason) }
-            ));
-        };
-        let thread = thread::Builder::new()
-            .name("outbox".into())
-            .spawn(move || serve(&served, &stopped, &fatal))
-            .map_err(|error| ClientError::Create(error.to_string()))?;
-        Ok(Self { brokers: settings.brokers.clone(), producer, outstanding, stop, thread: Some(thread) })
+        let (observers, outstanding) = (Arc::new(observers), Arc::new(Outstanding::default()));
+        let line = Line::start(settings, &settings.outbox(), &observers, &outstanding)?;
+        Ok(Self { settings: settings.clone(), observers, outstanding, line, giants: Mutex::default() })
     }
 
     /// Bytes (as `Record::cost`) handed to the client and not yet acknowledged.
@@ -237,7 +266,28 @@ impl Outbox {
 
     /// Blocks until everything handed over has its report, at most `timeout`; false when some has not. Not for a runtime's thread.
     pub fn flush(&self, timeout: Duration) -> bool {
-        self.producer.flush(timeout).is_ok()
+        let giants = self.giants().as_ref().map(|line| Arc::clone(&line.producer));
+        let until = Instant::now() + timeout;
+        let flushed = self.line.producer.flush(timeout).is_ok();
+        giants.is_none_or(|giants| giants.flush(until.saturating_duration_since(Instant::now())).is_ok()) && flushed
+    }
+
+    fn giants(&self) -> MutexGuard<'_, Option<Line>> {
+        self.giants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The producer for `record`.
+    fn producer(&self, record: &NewRecord) -> Result<Arc<BaseProducer<AckContext>>, ClientError> {
+        let bytes = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
+        if bytes <= self.settings.largest_message {
+            return Ok(Arc::clone(&self.line.producer));
+        }
+        let mut giants = self.giants();
+        let line = match giants.take() {
+            Some(line) => line,
+            None => Line::start(&self.settings, &self.settings.outbox_of_giants(), &self.observers, &self.outstanding)?,
+        };
+        Ok(Arc::clone(&giants.insert(line).producer))
     }
 
     async fn try_once(&self, record: &NewRecord) -> Result<Appended, Code> {
@@ -249,6 +299,8 @@ impl Outbox {
 
     fn send(&self, record: &NewRecord, answer: oneshot::Sender<Result<Appended, Code>>) -> Result<(), Code> {
         let cost = u64::try_from(record.cost()).unwrap_or(u64::MAX);
+        // The same properties made the first producer: only a shortage keeps this one from being made.
+        let producer = self.producer(record).map_err(|_| Code::CriticalSystemResource)?;
         let mut out: BaseRecord<'_, [u8], [u8], Box<Pending>> =
             BaseRecord::with_opaque_to(&record.topic, Box::new(Pending { answer, cost, handed_over: Instant::now() }));
         out.key = record.key.as_deref();
@@ -256,7 +308,7 @@ impl Outbox {
         out.headers = client_headers(record);
         // Counted before the hand-over: its report may come before `send` returns.
         self.outstanding.add(cost);
-        self.producer.send(out).map_err(|(error, _)| {
+        producer.send(out).map_err(|(error, _)| {
             self.outstanding.take(cost);
             error.rdkafka_error_code().unwrap_or(Code::InvalidTopic)
         })
@@ -275,16 +327,6 @@ fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &dyn Fn(
     }
 }
 
-impl Drop for Outbox {
-    /// Gives up what is not acknowledged by now: `flush` first.
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 impl ports::Outbox for Outbox {
     /// Cancel-safe in this sense: when the future is dropped before the hand-over nothing was appended; later the record may be in the log.
     async fn append(&self, record: NewRecord) -> Result<Appended, Refused> {
@@ -298,7 +340,7 @@ impl ports::Outbox for Outbox {
             match fate(code) {
                 Fate::Refused => {
                     let cause = if code == Code::TopicAuthorizationFailed {
-                        Right::new(Operation::Write, Resource::Topic, &*record.topic).missing(&self.brokers)
+                        Right::new(Operation::Write, Resource::Topic, &*record.topic).missing(&self.settings.brokers)
                     } else {
                         format!("{code:?}")
                     };
@@ -319,7 +361,7 @@ impl ports::Outbox for Outbox {
 mod tests {
     use super::*;
     use crate::domain::record::Header;
-    use crate::kafka::client::LARGEST_UNCOMPRESSED;
+    use crate::kafka::client::LARGEST_GIANT;
     use crate::kafka::client::tests::settings;
     use crate::kafka::embedded::EmbeddedCluster;
     use bytes::Bytes;
@@ -384,7 +426,7 @@ mod tests {
     fn a_record_above_the_limit_is_refused_with_the_code_s_name() {
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
-        let huge = Bytes::from(vec![b'x'; LARGEST_UNCOMPRESSED + 1]);
+        let huge = Bytes::from(vec![b'x'; LARGEST_GIANT + 1]);
         let refused = on_a_runtime(outbox.append(record("t", huge))).unwrap_err();
         assert_eq!(refused, Refused { topic: "t".into(), cause: "MessageSizeTooLarge".into() });
         assert_eq!(outbox.unacknowledged_records(), 0);

@@ -172,7 +172,7 @@ fn a_tier_that_is_no_longer_configured_still_shows_what_waits_in_it() {
 }
 
 /// Where it is not a rise that means something, and what does.
-const NOT_A_RISE: [(&str, &str); 8] = [
+const NOT_A_RISE: [(&str, &str); 9] = [
     ("callbackd_build_info", "More than one version at a time means"),
     ("callbackd_clock_skew_seconds", "Beyond 60 s either way the process is not ready"),
     ("callbackd_commit_map_bytes", "Near 2500 its partition takes nothing in"),
@@ -181,6 +181,7 @@ const NOT_A_RISE: [(&str, &str); 8] = [
     ("callbackd_oldest_undelivered_timestamp_seconds", "The further it falls behind now, the longer"),
     ("callbackd_partitions_stopped", "Above 0, nothing of them is delivered"),
     ("callbackd_registry_digest", "Only equality means something"),
+    ("callbackd_topic_findings", "Above 0 for refuse means that a guarantee does not hold"),
 ];
 
 #[test]

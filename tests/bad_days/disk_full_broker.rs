@@ -11,9 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// So that what is requeued fills the disk.
-pub(super) const UNCOMPRESSED: &str = "[kafka.properties]\n\"compression.type\" = \"none\"\n";
-
 /// From now on no file of the broker may pass 16 MiB: a write beyond it fails as one to a full disk does.
 pub(super) fn fill_disk(broker: &Broker) {
     limit(broker.id(), &format!("fsize={}:", 16 << 20));
@@ -30,7 +27,6 @@ fn requeues_wait_for_a_broker_whose_disk_is_full_and_go_on_when_there_is_space()
     let mut scene = Scene::on(&broker, "disk-full", 8);
     scene.log_level = "info";
     scene.tiers = vec!["3s"];
-    scene.kafka = UNCOMPRESSED.into();
     scene.delivery = format!("max_in_flight_bytes = \"16MiB\"\n{NO_CIRCUIT}");
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), &PATIENT.replace("300ms", "3s"));
     // One tier of one partition: its log reaches the limit while the source's eight are far from it.

@@ -2,7 +2,7 @@
 //! delivered. What the drain could settle is not repeated.
 
 use super::clock_jumps::Clock;
-use super::disk_full_broker::{UNCOMPRESSED, fill_disk};
+use super::disk_full_broker::fill_disk;
 use super::large_records::large;
 use super::leaders_change::ReplicatedCluster;
 use super::{Accepted, NO_CIRCUIT, PATIENT, accepting, assert_no_letters, events, large_events, registry_of, wait_quiet};
@@ -92,7 +92,6 @@ fn sigterm_while_the_brokers_disk_is_full_ends_in_time_and_loses_nothing() {
     let (dir, port) = (run_dir().join("sigterm-disk"), free_port());
     let mut broker = Broker::start(&dir, port).unwrap_or_else(|why| panic!("{why}"));
     let mut day = Day::new(Scene::on(&broker, "sigterm-disk", 8), |_| Answer::Status(503));
-    day.scene.kafka = UNCOMPRESSED.into();
     day.scene.tiers = vec!["3s"];
     // One tier of one partition: its log reaches the limit while the source's eight are far from it.
     let created = day.scene.command(&["topics", "create", "--partitions", "1"]);
