@@ -89,14 +89,20 @@ fn what_waits_when_the_registry_changes_goes_by_the_url_of_then() {
     assert!(times_returned(&world).values().all(|n| *n == 1) && world.returned.len() == 3);
 }
 
-#[test]
-fn a_failure_while_our_clock_is_wrong_is_retried_and_not_buried_by_age() {
+/// A retry at hand, first attempted ten minutes ago, and our clock three days ahead.
+fn beside_a_wrong_clock() -> World {
     let mut world = World::new(registry(&["shop"], "cb"));
     let tier = World::assignment(Class::Retry, "callbackd.retry.1m");
     let first = (name::FIRST_ATTEMPT_MS, EPOCH.minus(secs(600)).0.to_string());
     let headers = [(name::ATTEMPTS, "3".to_owned()), first];
     world.hand_over(&tier, vec![record("callbackd.retry.1m", 0, EPOCH, &event("shop"), &headers)]);
     world.clock.ahead.set(3 * 24 * 3600 * 1000);
+    world
+}
+
+#[test]
+fn a_failure_while_our_clock_is_wrong_is_retried_and_not_buried_by_age() {
+    let mut world = beside_a_wrong_clock();
     let _ = world.run(secs(5), |_, _| (Duration::ZERO, status(500)), |_| {});
     let appended = world.appended.borrow();
     let topics: Vec<&str> = appended.iter().map(|r| &*r.topic).collect();
@@ -106,12 +112,7 @@ fn a_failure_while_our_clock_is_wrong_is_retried_and_not_buried_by_age() {
 
 #[test]
 fn while_nothing_proves_which_clock_is_right_nothing_dies_of_its_age() {
-    let mut world = World::new(registry(&["shop"], "cb"));
-    let tier = World::assignment(Class::Retry, "callbackd.retry.1m");
-    let first = (name::FIRST_ATTEMPT_MS, EPOCH.minus(secs(600)).0.to_string());
-    let headers = [(name::ATTEMPTS, "3".to_owned()), first];
-    world.hand_over(&tier, vec![record("callbackd.retry.1m", 0, EPOCH, &event("shop"), &headers)]);
-    world.clock.ahead.set(3 * 24 * 3600 * 1000);
+    let mut world = beside_a_wrong_clock();
     world.clock.report_is_old.set(true);
     assert!(world.clock.is_sane() && !world.clock.may_judge_age());
     let _ = world.run(secs(5), |_, _| (Duration::ZERO, status(200)), |_| {});
