@@ -3,7 +3,7 @@
 //! It runs on a thread and a runtime of its own: a probe is answered also while the engine's runtime is stuck, which is just when the answer
 //! matters. Handlers read atomics and never wait, so a request needs no time-out of its own; clients that are slow to ask are ended by
 //! [`listener`]. Whoever asks without end gets one answer a connection, so that others have their turn, and of `/metrics` an answer that may be
-//! some milliseconds old ([`rendering`]): it costs delivery no more than a tenth of a CPU. What is answered is decided in [`crate::metrics`]; here is only HTTP.
+//! some milliseconds old ([`rendering`]): rendering takes no more than a tenth of the time. What is answered is decided in [`crate::metrics`]; here is only HTTP.
 
 mod listener;
 mod rendering;

@@ -27,6 +27,8 @@ pub fn client_settings(settings: &Settings) -> ClientSettings {
         source_topics: kafka.source_topics.clone(),
         properties: kafka.properties.iter().map(|p| (p.name.clone(), p.value.expose().to_owned())).collect(),
         redaction: Redaction::new(kafka.properties.iter().filter_map(|p| match &p.value {
+            // Often the name of a group and the prefix of topics as well, which messages must name.
+            _ if p.name == "sasl.username" => None,
             PropertyValue::Secret(secret) => Some(secret.expose()),
             PropertyValue::Plain(_) => None,
         })),

@@ -10,10 +10,10 @@ use std::time::Duration;
 pub type ByDomain = HashMap<Option<DomainName>, UnixMillis>;
 
 /// Since when an event is undelivered: its source time, which a header or an upstream's clock may tell wrong, or else our first append of it.
-/// Neither before 2010 is believed: one record without a time would make everybody's oldest.
+/// Neither before 2010 is believed (one record without a time would make everybody's oldest), nor a source time behind our first append.
 #[must_use]
 pub fn undelivered_since(source_time: UnixMillis, since: Option<UnixMillis>) -> Option<UnixMillis> {
-    [Some(source_time), since].into_iter().flatten().find(|time| *time >= UnixMillis::FIRST_PLAUSIBLE)
+    [Some(source_time), since].into_iter().flatten().filter(|time| *time >= UnixMillis::FIRST_PLAUSIBLE).min()
 }
 
 /// Notes an event of `domain` and `source_time`.
@@ -86,6 +86,7 @@ mod tests {
     fn a_source_time_that_cannot_be_counts_for_nothing() {
         let (real, forged, since) = (UnixMillis(1_760_000_000_000), UnixMillis(-1), UnixMillis(1_795_435_230_000));
         assert_eq!(undelivered_since(real, Some(since)), Some(real));
+        assert_eq!(undelivered_since(UnixMillis(i64::MAX), Some(since)), Some(since));
         for forged in [forged, UnixMillis(1), UnixMillis(0)] {
             assert_eq!(undelivered_since(forged, Some(since)), Some(since));
             assert_eq!(undelivered_since(forged, None), None);

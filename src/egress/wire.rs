@@ -129,9 +129,13 @@ pub fn read_in_pieces(bytes: &[u8], piece: usize) -> Option<AnswerRead> {
     loop {
         let new = piece.max(1).min(bytes.len() - filled);
         filled += new;
-        at += if head.is_none() { bytes[at..filled].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count() } else { 0 };
         worth |= may_end_head(&bytes[at..filled], new);
-        while head.is_none() && worth {
+        while head.is_none() {
+            // Before each head, as a connection does.
+            at += bytes[at..filled].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            if !worth {
+                break;
+            }
             match parse(&bytes[at..filled]).ok()? {
                 Parsed::Partial => worth = false,
                 Parsed::Interim(length) => at += length,

@@ -203,14 +203,14 @@ impl ClientSettings {
         config
     }
 
-    /// The producer of one replay job; its transactional id fences a second one of the same job.
+    /// The producer of one replay job; its transactional id fences a second one of the same job. It compresses all that it copies: any letter
+    /// may be a giant (see [`Self::outbox_of_giants`]).
     #[must_use]
     pub fn transactional(&self, transactional_id: &str) -> ClientConfig {
         // librdkafka wants message.timeout.ms ≤ transaction.timeout.ms: a transaction that hangs is aborted and done again.
-        let mut config =
-            self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000"), PRODUCER_QUEUE, COMPRESSED]);
+        let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "1"), ("transaction.timeout.ms", "60000"), PRODUCER_QUEUE]);
         self.own_producer(&mut config, LARGEST_GIANT.max(self.largest_of_ours()));
-        own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000")]);
+        own(&mut config, &[("transactional.id", transactional_id), ("message.timeout.ms", "30000"), COMPRESSED]);
         config
     }
 

@@ -91,7 +91,7 @@ fn what_waits_when_the_registry_changes_goes_by_the_url_of_then() {
 
 /// A retry at hand, first attempted ten minutes ago, and our clock three days ahead.
 fn beside_a_wrong_clock() -> World {
-    let mut world = World::new(registry(&["shop"], "cb"));
+    let world = World::new(registry(&["shop"], "cb"));
     let tier = World::assignment(Class::Retry, "callbackd.retry.1m");
     let first = (name::FIRST_ATTEMPT_MS, EPOCH.minus(secs(600)).0.to_string());
     let headers = [(name::ATTEMPTS, "3".to_owned()), first];

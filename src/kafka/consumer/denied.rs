@@ -61,7 +61,6 @@ impl Denied {
         if !std::mem::replace(&mut self.kept_out, true) {
             tracing::error!(class = %self.class, "nothing is taken in: {missing}");
         }
-        self.health.set_joined(self.class, false);
         self.health.set_kept_out(self.class, Some(missing));
     }
 
