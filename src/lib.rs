@@ -16,8 +16,6 @@
 //! `domain ← {metrics, source} ← delivery ← {kafka, egress, admin, config, registry} ← app ← {demo, cli}`.
 //! Edges never meet each other.
 
-#![forbid(unsafe_code)]
-
 pub mod admin;
 pub mod app;
 pub mod cli;

@@ -33,7 +33,7 @@ pub(super) fn start(
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 ) -> Result<Monitor, anyhow::Error> {
-    let probe = LagProbe::new(&topics.client)?;
+    let mut probe = LagProbe::new(&topics.client)?;
     let (alive, ended) = mpsc::channel::<()>();
     let mut known: BTreeSet<String> = told.findings.iter().map(ToString::to_string).collect();
     count(told, &metrics);
@@ -42,7 +42,11 @@ pub(super) fn start(
         let mut tiers = BTreeSet::new();
         let mut missing = health.readiness().iter().any(|check| check.problem.is_some());
         loop {
-            export_lag(&probe, &positions, &topics.client.prefix, &metrics, &mut tiers);
+            let answered = export_lag(&probe, &positions, &topics.client.prefix, &metrics, &mut tiers);
+            // A client may lose its brokers for good (`kafka::bootstrap`); this one keeps nothing that a new one has not.
+            if !answered && let Ok(new) = LagProbe::new(&topics.client) {
+                probe = new;
+            }
             if checked.elapsed() >= CHECK_INTERVAL || missing {
                 checked = Instant::now();
                 missing = check(&topics, &metrics, &health, &mut known);
@@ -57,13 +61,15 @@ pub(super) fn start(
     Ok(Monitor { _alive: alive })
 }
 
-/// Exports lag and what waits in the tiers; `told`: tiers that were exported before, so that they go back to zero.
-fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics, told: &mut BTreeSet<String>) {
+/// Exports lag and what waits in the tiers; `told`: tiers that were exported before, so that they go back to zero. False when no question
+/// was answered.
+fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics, told: &mut BTreeSet<String>) -> bool {
     let snapshot: Vec<(Arc<str>, i32, i64)> = {
         let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
         positions.iter().map(|(name, offset)| (Arc::clone(&name.topic), name.partition, *offset)).collect()
     };
     let mut lags = probe.lag(&snapshot);
+    let answered = snapshot.is_empty() || !lags.is_empty();
     let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
     // Some partitions may have gone meanwhile: their new owner reports them.
     let is_ours = |topic: &Arc<str>, partition| positions.contains_key(&TopicPartition { topic: Arc::clone(topic), partition });
@@ -76,6 +82,7 @@ fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &M
         metrics.set_tier_pending(&tier, records);
         told.insert(tier);
     }
+    answered
 }
 
 /// Records that wait in each tier, also zero in those exported before (`told`). Tiers where the broker did not answer for every partition

@@ -4,7 +4,7 @@ use super::{Property, PropertyValue};
 use crate::source::{Fields, Item, Secret, key_part};
 
 /// Properties that the daemon sets itself, with what to use instead. Aliases of librdkafka are here too.
-const OWNED: [(&str, &str); 15] = [
+const OWNED: [(&str, &str); 16] = [
     ("bootstrap.servers", "set kafka.brokers"),
     ("metadata.broker.list", "set kafka.brokers"),
     ("group.id", "set kafka.group"),
@@ -20,6 +20,7 @@ const OWNED: [(&str, &str); 15] = [
     ("message.timeout.ms", "remove it (a local time-out would fork a chain)"),
     ("delivery.timeout.ms", "remove it (a local time-out would fork a chain)"),
     ("transactional.id", "remove it (the daemon's producers are not transactional)"),
+    ("statistics.interval.ms", "remove it (the daemon reads them itself; see its metrics)"),
 ];
 
 /// The default `max.message.bytes` of a source topic, 1,048,588, and 64 KiB for our headers (design §5).

@@ -399,6 +399,7 @@ fn every_owned_property_is_refused() {
         "acks",
         "enable.idempotence",
         "message.timeout.ms",
+        "statistics.interval.ms",
     ] {
         let found = problems(&format!("[kafka.properties]\n'{name}' = 'x'"), &[]);
         assert!(

@@ -5,6 +5,7 @@
 //! layer refuses owned properties with file and line; here they are merely overwritten, so a mistake there cannot cost a record. A
 //! property that only the other kind of client knows is left out: librdkafka would warn of it at every start.
 
+use super::bootstrap;
 use super::redaction::Redaction;
 use super::scopes::{OF_CONSUMERS, OF_PRODUCERS};
 use crate::domain::class::Class;
@@ -173,6 +174,7 @@ impl ClientSettings {
                 ("auto.offset.reset", "error"),
                 ("isolation.level", "read_committed"),
                 ("enable.partition.eof", "false"),
+                bootstrap::PERIOD,
             ],
         );
         self.bound_fetches(&mut config);
@@ -188,7 +190,7 @@ impl ClientSettings {
     pub fn outbox(&self) -> ClientConfig {
         let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), PRODUCER_QUEUE]);
         self.own_producer(&mut config, self.largest_of_ours());
-        own(&mut config, &[("message.timeout.ms", "0")]);
+        own(&mut config, &[("message.timeout.ms", "0"), bootstrap::PERIOD]);
         config
     }
 
@@ -199,7 +201,7 @@ impl ClientSettings {
     pub fn outbox_of_giants(&self) -> ClientConfig {
         let mut config = self.layered(&OF_CONSUMERS, &[("linger.ms", "25"), PRODUCER_QUEUE]);
         self.own_producer(&mut config, LARGEST_GIANT.max(self.largest_of_ours()));
-        own(&mut config, &[("message.timeout.ms", "0"), COMPRESSED]);
+        own(&mut config, &[("message.timeout.ms", "0"), COMPRESSED, bootstrap::PERIOD]);
         config
     }
 
@@ -219,6 +221,7 @@ impl ClientSettings {
     pub fn reader(&self, group: &str) -> ClientConfig {
         let mut config = self.consumer(Class::Replay);
         config.remove("group.instance.id");
+        config.remove(bootstrap::PERIOD.0);
         own(&mut config, &[("group.id", group), ("enable.partition.eof", "true")]);
         config
     }

@@ -8,6 +8,7 @@
 //!  lag ────── watermarks, read beside the consumers          replay ─ dead letters back into delivery, one transaction a batch
 //!  reader ─── a topic from its start, beside every group: for tools
 //!  right ──── what is missing of the ACLs, in the words of `kafka-acls.sh`
+//!  bootstrap  a way back for a client that has lost every broker
 //!  embedded ─ librdkafka's mock cluster, for `callbackd demo`
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! printed (`client::ClientError` drops it); nothing borrowed from a client outlives the call that got it, because a list or a message
 //! that is still alive keeps the client from closing.
 
+mod bootstrap;
 pub mod client;
 pub mod consumer;
 pub mod embedded;

@@ -12,6 +12,7 @@
 //! time-out could not tell whether the record is in the log, and trying again would fork a chain. A fatal client error resolves nothing:
 //! neither outcome would be true; the process ends, and the next owner takes the record up from the last commit.
 
+use super::bootstrap::Bootstrap;
 use super::client::{ClientError, ClientSettings, log_line, make};
 use super::record::client_headers;
 use super::redaction::Redaction;
@@ -135,6 +136,7 @@ struct AckContext {
     observers: Arc<Observers>,
     outstanding: Arc<Outstanding>,
     redaction: Redaction,
+    bootstrap: Bootstrap,
 }
 
 impl ClientContext for AckContext {
@@ -146,6 +148,10 @@ impl ClientContext for AckContext {
     /// fatal one arrives under its own code: the thread asks the client.
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", code = ?error.rdkafka_error_code(), "{}", self.redaction.apply(reason));
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.bootstrap.look(statistics);
     }
 }
 
@@ -190,7 +196,12 @@ impl Line {
         outstanding: &Arc<Outstanding>,
     ) -> Result<Self, ClientError> {
         let (observers, redaction) = (Arc::clone(observers), settings.redaction.clone());
-        let context = AckContext { observers: Arc::clone(&observers), outstanding: Arc::clone(outstanding), redaction: redaction.clone() };
+        let context = AckContext {
+            observers: Arc::clone(&observers),
+            outstanding: Arc::clone(outstanding),
+            redaction: redaction.clone(),
+            bootstrap: Bootstrap::new(settings),
+        };
         let producer: Arc<BaseProducer<AckContext>> = Arc::new(make(config, context)?);
         let stop = Arc::new(AtomicBool::new(false));
         let (served, stopped) = (Arc::clone(&producer), Arc::clone(&stop));
@@ -320,6 +331,7 @@ fn serve(producer: &BaseProducer<AckContext>, stop: &AtomicBool, fatal: &dyn Fn(
     let mut told = false;
     while !stop.load(Ordering::Relaxed) {
         producer.poll(STRETCH);
+        producer.context().bootstrap.mend(producer.client());
         if !told && let Some((code, reason)) = producer.client().fatal_error() {
             told = true;
             fatal(code, &reason);

@@ -4,6 +4,7 @@
 //! serves. What is asserted is the same each time: every event accepted by its receiver, none dead-lettered that should not be,
 //! offsets at the end, and repeats only where the promise allows them.
 
+mod a_fenced_broker;
 mod a_partition_without_a_leader;
 mod a_receiver_answers_badly;
 mod a_reload_under_load;

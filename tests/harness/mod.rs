@@ -14,6 +14,7 @@ pub(crate) mod secured;
 mod self_checks;
 pub(crate) mod tickets;
 pub(crate) mod transcript;
+pub(crate) mod valve;
 pub(crate) mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};

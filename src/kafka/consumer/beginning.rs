@@ -85,7 +85,7 @@ mod tests {
 
     /// A client of the group, not a member: while a member's join waits for others, its commits wait behind it.
     fn client(settings: &ClientSettings) -> BaseConsumer<Context> {
-        make(&settings.consumer(Class::Fresh), Context::new(Metrics::new(&[], &[]).unwrap(), settings.redaction.clone())).unwrap()
+        make(&settings.consumer(Class::Fresh), Context::new(Metrics::new(&[], &[]).unwrap(), settings)).unwrap()
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The consumer's callbacks: they note what happened for the thread's own loop, and do nothing else.
 
 use crate::delivery::ports::TopicPartition;
-use crate::kafka::client::log_line;
+use crate::kafka::bootstrap::Bootstrap;
+use crate::kafka::client::{ClientSettings, log_line};
 use crate::kafka::redaction::Redaction;
 use crate::metrics::{KafkaErrorKind, Metrics};
 use rdkafka::ClientContext;
@@ -42,10 +43,11 @@ pub(super) struct Context {
     answered: AtomicBool,
     metrics: Arc<Metrics>,
     redaction: Redaction,
+    pub(super) bootstrap: Bootstrap,
 }
 
 impl Context {
-    pub(super) fn new(metrics: Arc<Metrics>, redaction: Redaction) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, settings: &ClientSettings) -> Self {
         Self {
             notices: Mutex::default(),
             deferred: Mutex::default(),
@@ -53,7 +55,8 @@ impl Context {
             #[cfg(test)]
             answered: AtomicBool::new(false),
             metrics,
-            redaction,
+            redaction: settings.redaction.clone(),
+            bootstrap: Bootstrap::new(settings),
         }
     }
 
@@ -114,6 +117,10 @@ impl ClientContext for Context {
             Some(code) => self.notices().push_back(Notice::Trouble(code)),
             None => self.metrics.kafka_error(KafkaErrorKind::Other),
         }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.bootstrap.look(statistics);
     }
 }
 

@@ -98,8 +98,7 @@ impl Consumer {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Result<Self, ClientError> {
-        let client: BaseConsumer<Context> =
-            make(&settings.consumer(class), Context::new(Arc::clone(&metrics), settings.redaction.clone()))?;
+        let client: BaseConsumer<Context> = make(&settings.consumer(class), Context::new(Arc::clone(&metrics), settings))?;
         let client = Arc::new(client);
         let topics = match class {
             Class::Fresh => settings.source_topics.clone(),
@@ -334,6 +333,7 @@ impl Source for Consumer {
                 return event;
             }
             self.committer.iter_mut().for_each(Committer::look_now_and_then);
+            self.client.iter().for_each(|client| client.context().bootstrap.mend(client.client()));
             let awaits = self.stopped.is_some() || self.resolving.is_busy() || self.anew.is_busy();
             let left = deadline.saturating_duration_since(Instant::now());
             let left = whole_millis(if awaits { left.min(LOOK_AGAIN) } else { left });
