@@ -42,7 +42,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
-use supervision::{Report, spawn, supervise};
+use supervision::{Report, Supervision, spawn};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc as channel, watch};
@@ -118,7 +118,8 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
         let _ = admin_ended.await;
     })
     .context("metrics.listen")?;
-    let outcome = serve(settings, options, &store, &metrics, &health, stop, &runtime, hangup);
+    let daemon = Daemon { settings, options, store: &store, metrics: &metrics, health: &health, stop };
+    let outcome = daemon.serve(&runtime, hangup);
     drop(ended);
     if outcome.is_ok() && admin.join().is_err() {
         error!("the admin thread panicked");
@@ -126,102 +127,105 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
     outcome
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is called once, with everything that was set up before it")]
-fn serve(
-    settings: &Settings,
-    options: &Options,
-    store: &Store,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
+/// What is set up before anything is asked of the broker.
+struct Daemon<'a> {
+    settings: &'a Settings,
+    options: &'a Options,
+    store: &'a Store,
+    metrics: &'a Arc<Metrics>,
+    health: &'a Arc<Health>,
     stop: watch::Receiver<Stop>,
-    runtime: &Runtime,
-    hangup: Signal,
-) -> Result<Drained, RunError> {
-    let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
-    let mut client = client_settings(settings);
-    if !await_broker(&client, health, &stop)? {
-        return Ok(Drained::default());
-    }
-    let Some(report) = await_topics(settings, options, &client, store, health, &stop)? else { return Ok(Drained::default()) };
-    client.largest_message = report.largest_message.unwrap_or(client.largest_message);
+}
 
-    let clock = SystemClock::new();
-    let positions = Positions::default();
-    let (reports, mut reported) = channel::unbounded_channel();
-    let outbox = {
-        let (clock, reports) = (clock.clone(), reports.clone());
-        let observers = Observers {
-            fatal: Box::new(move |cause| {
-                let _ = reports.send(Report::Fatal(format!("the producer failed for good: {cause}")));
-            }),
-            // The mock cluster reports a constant as append time.
-            appended: if options.embedded { Box::new(|_| {}) } else { Box::new(move |at| clock.observe(at)) },
+impl Daemon<'_> {
+    /// Waits for the broker, starts the threads that an event passes through, and returns when they have ended.
+    fn serve(self, runtime: &Runtime, hangup: Signal) -> Result<Drained, RunError> {
+        let Self { settings, options, store, metrics, health, stop } = self;
+        let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
+        let mut client = client_settings(settings);
+        if !await_broker(&client, health, &stop)? {
+            return Ok(Drained::default());
+        }
+        let Some(report) = await_topics(settings, options, &client, store, health, &stop)? else { return Ok(Drained::default()) };
+        client.largest_message = report.largest_message.unwrap_or(client.largest_message);
+
+        let clock = SystemClock::new();
+        let positions = Positions::default();
+        let (reports, mut reported) = channel::unbounded_channel();
+        let outbox = {
+            let (clock, reports) = (clock.clone(), reports.clone());
+            let observers = Observers {
+                fatal: Box::new(move |cause| {
+                    let _ = reports.send(Report::Fatal(format!("the producer failed for good: {cause}")));
+                }),
+                // The mock cluster reports a constant as append time.
+                appended: if options.embedded { Box::new(|_| {}) } else { Box::new(move |at| clock.observe(at)) },
+            };
+            Arc::new(Outbox::new(&client, observers).context("outbox")?)
         };
-        Arc::new(Outbox::new(&client, observers).context("outbox")?)
-    };
-    let delivery = wiring::delivery_settings(settings);
-    let (engine_sender, inbox) = channel::unbounded_channel::<ToEngine>();
-    let mut intakes = Vec::new();
-    for class in Class::ALL {
-        let (sender, intake_inbox) = mpsc::channel();
-        intakes.push(sender);
-        let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics), Arc::clone(health))
-            .with_context(|| format!("consumer of class {class}"))?;
-        let context = intake::Context {
-            class,
-            settings: delivery.clone(),
+        let delivery = wiring::delivery_settings(settings);
+        let (engine_sender, inbox) = channel::unbounded_channel::<ToEngine>();
+        let mut intakes = Vec::new();
+        for class in Class::ALL {
+            let (sender, intake_inbox) = mpsc::channel();
+            intakes.push(sender);
+            let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics), Arc::clone(health))
+                .with_context(|| format!("consumer of class {class}"))?;
+            let context = intake::Context {
+                class,
+                settings: delivery.clone(),
+                clock: clock.clone(),
+                engine: engine_sender.clone(),
+                inbox: intake_inbox,
+                metrics: Arc::clone(metrics),
+                health: Arc::clone(health),
+                positions: Arc::clone(&positions),
+            };
+            spawn(&format!("intake-{class}"), reports.clone(), "an intake thread", move || {
+                Report::Intake(class, intake::run(source, context))
+            })?;
+        }
+        drop(engine_sender);
+        let Ok(intakes) = <[_; 3]>::try_from(intakes) else { return Err(anyhow::anyhow!("one intake per class").into()) };
+        let seed = EngineSeed {
+            egress: wiring::egress_settings(settings)?,
+            delivery,
             clock: clock.clone(),
-            engine: engine_sender.clone(),
-            inbox: intake_inbox,
+            registry: store.handle(),
             metrics: Arc::clone(metrics),
             health: Arc::clone(health),
-            positions: Arc::clone(&positions),
+            outbox: Arc::clone(&outbox),
+            inbox,
+            intakes,
+            stop: stop.clone(),
         };
-        spawn(&format!("intake-{class}"), reports.clone(), "an intake thread", move || {
-            Report::Intake(class, intake::run(source, context))
+        spawn("engine", reports, "the engine", move || match seed.run() {
+            Ok(drained) => Report::Engine(drained),
+            Err(error) => Report::Fatal(format!("{error:#}")),
         })?;
-    }
-    drop(engine_sender);
-    let Ok(intakes) = <[_; 3]>::try_from(intakes) else { return Err(anyhow::anyhow!("one intake per class").into()) };
-    let seed = EngineSeed {
-        egress: wiring::egress_settings(settings)?,
-        delivery,
-        clock: clock.clone(),
-        registry: store.handle(),
-        metrics: Arc::clone(metrics),
-        health: Arc::clone(health),
-        outbox: Arc::clone(&outbox),
-        inbox,
-        intakes,
-        stop: stop.clone(),
-    };
-    spawn("engine", reports, "the engine", move || match seed.run() {
-        Ok(drained) => Report::Engine(drained),
-        Err(error) => Report::Fatal(format!("{error:#}")),
-    })?;
 
-    let topic_settings = topic_settings(settings, options, &client, &store.snapshot());
-    let _monitor = monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
+        let topic_settings = topic_settings(settings, options, &client, &store.snapshot());
+        let _monitor =
+            monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
 
-    let drained = runtime.block_on(supervise(
-        &mut reported,
-        &clock,
-        &outbox,
-        metrics,
-        health,
-        stop,
-        hangup,
-        settings.delivery.drain_timeout,
-        &reload,
-    ))?;
-    if !outbox.flush(FLUSH_LIMIT) {
-        warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
+        let supervision = Supervision {
+            clock: &clock,
+            outbox: &outbox,
+            metrics,
+            health,
+            reload: &reload,
+            drain_timeout: settings.delivery.drain_timeout,
+        };
+        let drained = runtime.block_on(supervision.run(&mut reported, stop, hangup))?;
+        if !outbox.flush(FLUSH_LIMIT) {
+            warn!("some requeues or dead letters were not acknowledged in time: their offsets are not committed, they are done again");
+        }
+        if drained.cut > 0 {
+            warn!(cut = drained.cut, "attempts were cut by the drain deadline; they are made again");
+        }
+        info!("drained");
+        Ok(drained)
     }
-    if drained.cut > 0 {
-        warn!(cut = drained.cut, "attempts were cut by the drain deadline; they are made again");
-    }
-    info!("drained");
-    Ok(drained)
 }
 
 /// What the engine's thread builds its parts from: a client of its own cannot leave the thread that made it.

@@ -41,64 +41,72 @@ pub(super) fn spawn(
     Ok(())
 }
 
-/// Waits for the end of all, passing SIGHUP on and watching the clock and the outbox.
-#[expect(clippy::too_many_arguments, reason = "it is called once, with everything that lives as long as the daemon")]
-pub(super) async fn supervise(
-    reported: &mut channel::UnboundedReceiver<Report>,
-    clock: &SystemClock,
-    outbox: &Outbox,
-    metrics: &Metrics,
-    health: &Health,
-    mut stop: watch::Receiver<Stop>,
-    mut hangup: Signal,
-    drain_timeout: Duration,
-    reload: &reload::Reload,
-) -> anyhow::Result<Drained> {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let (mut drained, mut left) = (None, 0);
-    let mut acknowledged = 0;
-    let mut readiness = readiness::Readiness::new();
-    let mut limit: Option<tokio::time::Instant> = None;
-    let within = |time: Duration| tokio::time::Instant::now() + time;
-    loop {
-        tokio::select! {
-            report = reported.recv() => match report {
-                Some(Report::Engine(result)) => drained = Some(result),
-                Some(Report::Intake(_, IntakeEnded::Left)) => left += 1,
-                Some(Report::Intake(class, IntakeEnded::EngineGone)) => anyhow::bail!("the engine is gone, intake of class {class} has ended"),
-                Some(Report::Intake(class, IntakeEnded::Fatal(cause))) => anyhow::bail!("the consumer of class {class} failed for good: {cause}"),
-                Some(Report::Fatal(cause)) => anyhow::bail!("{cause}"),
-                Some(Report::Panicked(what)) => anyhow::bail!("{what} panicked"),
-                None => anyhow::bail!("all threads are gone"),
-            },
-            _ = hangup.recv() => reload.now(),
-            Ok(()) = stop.changed(), if limit.is_none() => if *stop.borrow() == Stop::Drain {
-                health.draining();
-                limit = Some(within(drain_timeout + LEAVE_LIMIT));
-            },
-            _ = second.tick() => {
-                let (sane, skew_ms) = clock.skew();
-                health.set_clock(sane, skew_ms);
-                #[expect(clippy::cast_precision_loss, reason = "a skew of 2^53 ms is beyond every calendar")]
-                metrics.set_clock_skew(skew_ms as f64 / 1000.0);
-                let (waiting, before) = (outbox.unacknowledged_records(), acknowledged);
-                acknowledged = outbox.acknowledged_records();
-                metrics.set_appends_waiting(waiting, waiting == 0 || acknowledged > before, clock.now());
-                if limit.is_none() {
-                    readiness.look(&health.readiness());
+/// What is watched as long as the daemon lives.
+pub(super) struct Supervision<'a> {
+    pub(super) clock: &'a SystemClock,
+    pub(super) outbox: &'a Outbox,
+    pub(super) metrics: &'a Metrics,
+    pub(super) health: &'a Health,
+    pub(super) reload: &'a reload::Reload,
+    /// From the signal to the drain deadline.
+    pub(super) drain_timeout: Duration,
+}
+
+impl Supervision<'_> {
+    /// Waits for the end of all threads, passing SIGHUP on and watching the clock and the outbox.
+    pub(super) async fn run(
+        self,
+        reported: &mut channel::UnboundedReceiver<Report>,
+        mut stop: watch::Receiver<Stop>,
+        mut hangup: Signal,
+    ) -> anyhow::Result<Drained> {
+        let Self { clock, outbox, metrics, health, reload, drain_timeout } = self;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let (mut drained, mut left) = (None, 0);
+        let mut acknowledged = 0;
+        let mut readiness = readiness::Readiness::new();
+        let mut limit: Option<tokio::time::Instant> = None;
+        let within = |time: Duration| tokio::time::Instant::now() + time;
+        loop {
+            tokio::select! {
+                report = reported.recv() => match report {
+                    Some(Report::Engine(result)) => drained = Some(result),
+                    Some(Report::Intake(_, IntakeEnded::Left)) => left += 1,
+                    Some(Report::Intake(class, IntakeEnded::EngineGone)) => anyhow::bail!("the engine is gone, intake of class {class} has ended"),
+                    Some(Report::Intake(class, IntakeEnded::Fatal(cause))) => anyhow::bail!("the consumer of class {class} failed for good: {cause}"),
+                    Some(Report::Fatal(cause)) => anyhow::bail!("{cause}"),
+                    Some(Report::Panicked(what)) => anyhow::bail!("{what} panicked"),
+                    None => anyhow::bail!("all threads are gone"),
+                },
+                _ = hangup.recv() => reload.now(),
+                Ok(()) = stop.changed(), if limit.is_none() => if *stop.borrow() == Stop::Drain {
+                    health.draining();
+                    limit = Some(within(drain_timeout + LEAVE_LIMIT));
+                },
+                _ = second.tick() => {
+                    let (sane, skew_ms) = clock.skew();
+                    health.set_clock(sane, skew_ms);
+                    #[expect(clippy::cast_precision_loss, reason = "a skew of 2^53 ms is beyond every calendar")]
+                    metrics.set_clock_skew(skew_ms as f64 / 1000.0);
+                    let (waiting, before) = (outbox.unacknowledged_records(), acknowledged);
+                    acknowledged = outbox.acknowledged_records();
+                    metrics.set_appends_waiting(waiting, waiting == 0 || acknowledged > before, clock.now());
+                    if limit.is_none() {
+                        readiness.look(&health.readiness());
+                    }
+                }
+                () = sleep_until(limit) => {
+                    warn!("a consumer did not leave its group in time; ending without it");
+                    return Ok(drained.unwrap_or_default());
                 }
             }
-            () = sleep_until(limit) => {
-                warn!("a consumer did not leave its group in time; ending without it");
-                return Ok(drained.unwrap_or_default());
+            if let Some(result) = drained {
+                if left == Class::ALL.len() {
+                    return Ok(result);
+                }
+                let soon = within(LEAVE_LIMIT);
+                limit = Some(limit.map_or(soon, |at| at.min(soon)));
             }
-        }
-        if let Some(result) = drained {
-            if left == Class::ALL.len() {
-                return Ok(result);
-            }
-            let soon = within(LEAVE_LIMIT);
-            limit = Some(limit.map_or(soon, |at| at.min(soon)));
         }
     }
 }

@@ -37,8 +37,8 @@ pub struct Client {
     drains: Drains,
 }
 
-/// Connections whose bodies are being read in the background. When all places are taken, the one that has taken longest is given up: bodies are
-/// late by milliseconds, and a receiver that lets its own drip must not cost the others their connections.
+/// Connections whose bodies are being read in the background. When all places, or all of a host, are taken, the one that has taken longest is
+/// given up: bodies are late by milliseconds, and those that drip must not cost the others their connections.
 struct Drains {
     /// By number: the first one began first.
     running: RefCell<BTreeMap<u64, Drain>>,
@@ -221,20 +221,22 @@ impl Client {
         self.drains.running.borrow_mut().insert(number, Drain::new(host, task.abort_handle()));
     }
 
-    /// Whether another body of `host` may be read in the background; where all places are taken, the one that began first ends.
-    fn make_room(&self, host: &Stack) -> bool {
-        let is_full = || self.drains.running.borrow().len() >= self.drains.most;
-        if is_full() || host.draining.get() >= self.drains.most_per_host {
+    /// Whether another body of `host` may be read in the background; where all places are taken, or all that a host may have, the one that
+    /// began first ends.
+    fn make_room(&self, host: &Rc<Stack>) -> bool {
+        let Drains { running, most, most_per_host, .. } = &self.drains;
+        let (is_full, has_all) = (|| running.borrow().len() >= *most, || host.draining.get() >= *most_per_host);
+        if is_full() || has_all() {
             // Some may have ended.
             self.collect(Instant::now());
         }
-        if host.draining.get() >= self.drains.most_per_host {
-            return false;
+        if has_all() {
+            let oldest = running.borrow().iter().find(|(_, drain)| Rc::ptr_eq(&drain.host, host)).map(|(number, _)| *number);
+            oldest.and_then(|number| running.borrow_mut().remove(&number));
+        } else if is_full() {
+            running.borrow_mut().pop_first();
         }
-        if is_full() {
-            self.drains.running.borrow_mut().pop_first();
-        }
-        self.drains.most > 0
+        *most > 0 && *most_per_host > 0
     }
 }
 

@@ -137,8 +137,7 @@ async fn which_answers_leave_their_connection_usable() {
 
 #[tokio::test]
 async fn a_late_body_does_not_delay_the_outcome_and_its_connection_is_used_again() {
-    let mut receiver =
-        Receiver::start(|_, _| vec![write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"), Step::Wait, write("cd"), Step::Tell]).await;
+    let mut receiver = Receiver::start(|_, _| late()).await;
     let client = client();
     assert_eq!(call(&client, &receiver).await, answered(200));
     assert_eq!(client.idle(), 0);
@@ -176,29 +175,38 @@ async fn a_body_that_never_ends_is_given_up_at_the_deadline_of_its_attempt() {
     assert_eq!(client.idle(), 0);
 }
 
+/// Answers with a head and half of a body; the other half comes when it is told to go on.
+fn late() -> Vec<Step> {
+    vec![write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"), Step::Wait, write("cd"), Step::Tell]
+}
+
 /// Answers with a head and no body; the body never comes.
 fn never_ending() -> Vec<Step> {
     vec![write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), Step::Hang]
 }
 
 #[tokio::test]
-async fn a_receiver_has_no_more_late_bodies_at_once_than_idle_connections() {
-    let mut receiver = Receiver::start(|_, _| never_ending()).await;
+async fn a_receiver_has_no_more_late_bodies_at_once_than_idle_connections_and_the_oldest_gives_way() {
+    let mut receiver = Receiver::start(|connection, _| if connection < 2 { never_ending() } else { late() }).await;
     let client = Client::new(Settings::new(loopback(), 2), Box::new(Notes::default())).unwrap();
     for _ in 0..3 {
         assert_eq!(call(&client, &receiver).await, answered(200));
     }
-    // The third one's connection is closed.
+    // The first one's connection is closed.
     receiver.told.recv().await.unwrap();
     look().await;
-    assert!(receiver.told.try_recv().is_err(), "the first two are waited for");
+    assert!(receiver.told.try_recv().is_err(), "the second one is waited for");
+    receiver.go.notify_one();
+    receiver.told.recv().await.unwrap();
+    look().await;
+    client.sweep();
+    assert_eq!(client.idle(), 1, "and so was the third");
 }
 
 #[tokio::test]
 async fn late_bodies_of_one_receiver_do_not_cost_another_its_connections() {
     let mut dripping = Receiver::start(|_, _| never_ending()).await;
-    let mut receiver =
-        Receiver::start(|_, _| vec![write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"), Step::Wait, write("cd"), Step::Tell]).await;
+    let mut receiver = Receiver::start(|_, _| late()).await;
     let settings = Settings { max_drains: 2, ..Settings::new(loopback(), 32) };
     let client = Client::new(settings, Box::new(Notes::default())).unwrap();
     for _ in 0..2 {

@@ -3,7 +3,9 @@ use crate::kafka::client::PlainContext;
 use crate::kafka::client::tests::settings;
 use crate::kafka::embedded::{EmbeddedCluster, GROUP_PROPERTIES};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE as OUT_OF_RANGE;
+use rdkafka::types::RDKafkaRespErr::{
+    RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE as OUT_OF_RANGE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as DENIED,
+};
 
 pub(super) const TOPIC: &str = "recording.completed";
 
@@ -120,6 +122,28 @@ fn an_offset_that_was_out_of_range_for_a_moment_does_not_stop_its_partition_for_
     );
     member.consumer.start(&[(name, 4)]);
     assert_eq!(member.read_to(7), [4, 5, 6, 7]);
+}
+
+#[test]
+fn an_error_that_the_client_both_reports_and_returns_is_counted_once() {
+    let mut member = Member::with_records(1);
+    member.start_at(0);
+    assert_eq!(member.read_to(0), [0]);
+    let counted = |member: &Member| {
+        let text = member.consumer.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("callbackd_kafka_errors_total{kind=\"authentication\"} "));
+        line.map_or(0, |value| value.parse::<u32>().unwrap())
+    };
+    member.cluster.fail_fetches(vec![DENIED]);
+    let deadline = Instant::now() + PATIENCE;
+    while counted(&member) == 0 {
+        assert!(Instant::now() < deadline, "nothing is counted");
+        assert!(matches!(member.consumer.poll(Duration::from_millis(100), 100), SourceEvent::Nothing));
+    }
+    // What was put behind it comes after all that the client has to say of it.
+    produce(&member.settings, 1);
+    assert_eq!(member.read_to(1), [1]);
+    assert_eq!(counted(&member), 1);
 }
 
 /// Leaves on a thread of its own; whether it came to an end.
