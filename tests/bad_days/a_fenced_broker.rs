@@ -20,9 +20,9 @@ fn lost_connections(daemon: &Daemon) -> f64 {
     daemon.metric("callbackd_kafka_errors_total", &["kind=\"transport\""])
 }
 
-#[test]
-fn a_cluster_that_knows_no_broker_for_a_while_is_found_again() {
-    let (dir, port, controller) = (run_dir().join("fenced"), free_port(), free_port());
+/// A broker of its own whose heartbeats go through the valve: shut, the broker is fenced.
+fn broker_behind_a_valve(name: &str) -> (Broker, Valve) {
+    let (port, controller) = (free_port(), free_port());
     let valve = Valve::to(controller);
     let properties = format!(
         "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
@@ -31,7 +31,16 @@ controller.quorum.voters=1@127.0.0.1:{valve}
 ",
         valve = valve.port
     );
-    let broker = Broker::start_with(&dir, port, &properties, &[]).unwrap_or_else(|why| panic!("{why}"));
+    (Broker::start_with(&run_dir().join(name), port, &properties, &[]).unwrap_or_else(|why| panic!("{why}")), valve)
+}
+
+fn await_fenced(scene: &Scene) {
+    await_true("the broker is fenced", SOON, || kafka::led_partitions(&scene.bootstrap, scene.source()) == 0);
+}
+
+#[test]
+fn a_cluster_that_knows_no_broker_for_a_while_is_found_again() {
+    let (broker, valve) = broker_behind_a_valve("fenced");
     let (receiver, accepted) = accepting(|request, nth| {
         let status = if nth == 1 && request.id().ends_with('5') { 503 } else { 200 };
         Answer::Slow(Duration::from_millis(5), status)
@@ -49,7 +58,7 @@ controller.quorum.voters=1@127.0.0.1:{valve}
         accepted.wait(before + EVENTS / 10, SOON);
         let lost = lost_connections(&daemon);
         valve.shut();
-        await_true("the broker is fenced", SOON, || kafka::led_partitions(&scene.bootstrap, scene.source()) == 0);
+        await_fenced(&scene);
         // The fresh and the retry class: both have just worked. That of replays may still be on its way back.
         await_true("two classes have lost their broker", SOON, || lost_connections(&daemon) >= lost + 2.0);
         valve.open();
@@ -60,5 +69,25 @@ controller.quorum.voters=1@127.0.0.1:{valve}
     assert_no_letters(&scene);
     let told = daemon.metric("callbackd_possible_repeats_total", &[]) as usize;
     assert!(accepted.repeats() <= told, "{} repeats, {told} possible ones told", accepted.repeats());
+    daemon.stop();
+}
+
+#[test]
+fn a_start_while_the_cluster_knows_no_broker_waits_for_one() {
+    let (broker, valve) = broker_behind_a_valve("fenced-start");
+    let (receiver, accepted) = accepting(|_, _| Answer::Status(200));
+    let mut scene = Scene::on(&broker, "fenced-start", 4);
+    scene.log_level = "info";
+    scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), PATIENT);
+    scene.create_topics();
+    scene.producer.send_all(scene.source(), &events("shop.example", 0..10));
+    valve.shut();
+    await_fenced(&scene);
+    let mut daemon = scene.launch();
+    daemon.wait_log("it waits", |line| line.contains("WARN"));
+    assert!(daemon.is_running());
+    valve.open();
+    accepted.wait(10, SOON);
+    daemon.wait_ready();
     daemon.stop();
 }
