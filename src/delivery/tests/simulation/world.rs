@@ -167,15 +167,9 @@ impl World {
                     return;
                 }
             }
-            let next = [
-                self.around.timeline.next(),
-                self.around.broker.borrow().next(),
-                self.due.keys().next().map(|(at, _)| *at),
-                self.replicas.iter().filter_map(Replica::next).min(),
-            ];
-            let Some(next) = next.into_iter().flatten().min() else { return };
-            self.around.timeline.advance(next);
-            self.around.broker.borrow_mut().work();
+            if !self.advance() {
+                return;
+            }
             while let Some(first) = self.due.first_entry().filter(|e| e.key().0 <= self.around.timeline.now()) {
                 let what = first.remove();
                 self.happens(what);
@@ -206,16 +200,21 @@ impl World {
             self.bury_the_dead();
             return;
         }
+        self.advance();
+    }
+
+    /// Goes to the next moment at which anything happens; false when nothing will.
+    fn advance(&mut self) -> bool {
         let next = [
             self.around.timeline.next(),
             self.around.broker.borrow().next(),
             self.due.keys().next().map(|(at, _)| *at),
             self.replicas.iter().filter_map(Replica::next).min(),
         ];
-        if let Some(next) = next.into_iter().flatten().min() {
-            self.around.timeline.advance(next);
-            self.around.broker.borrow_mut().work();
-        }
+        let Some(next) = next.into_iter().flatten().min() else { return false };
+        self.around.timeline.advance(next);
+        self.around.broker.borrow_mut().work();
+        true
     }
 
     fn is_quiet(&self) -> bool {
