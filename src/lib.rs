@@ -12,6 +12,9 @@
 //!                                                                                              └─ bury    ► dead-letter topic
 //! ```
 //!
+//! `kafka::consumer` is the source behind `delivery::intake`, which decides what is admitted to memory and when to commit; `delivery::engine`
+//! owns lanes, slots and chains. `design §N` in comments means the team's contract, which is kept beside this repository.
+//!
 //! Dependencies point one way; a test (`tests/layering.rs`) reads every path in `src` and holds it:
 //! `domain ← {metrics, source} ← delivery ← {kafka, egress, admin, config, registry} ← app ← {demo, cli}`.
 //! Edges never meet each other.

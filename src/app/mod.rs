@@ -4,6 +4,7 @@
 //!  start:  registry file ─► admin listener ─► broker there? ─► topics right? ─► intake threads + engine ─► ready
 //!  threads: intake-fresh, intake-retry, intake-replay ⇄ engine (and egress) ─► outbox
 //!           beside each intake: commit-, ask- and, for a while, rights-<class>
+//!           outbox, and another for giants
 //!           admin (/metrics, health)   registry (reloads)   monitor (lag, topics)   signals
 //!  drain:  engine stops starting ─► attempts end ─► intake threads commit and leave ─► engine ends ─► outbox flushed ─► exit
 //! ```
@@ -89,11 +90,11 @@ pub enum RunError {
 /// # Errors
 /// See [`RunError`]. After a fatal error the daemon's threads are still there: the process must end.
 pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) -> Result<Drained, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     // From here on SIGHUP ends nothing: one that comes while broker and topics are waited for reloads afterwards.
     let hangup = {
         let _context = runtime.enter();
-        signal(SignalKind::hangup()).context("SIGHUP")?
+        signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?
     };
     // As text, not as a quoted one: at a terminal it is to be read.
     info!(settings = %config::effective(settings), "effective settings");
@@ -105,7 +106,7 @@ pub fn run(settings: &Settings, options: &Options, stop: watch::Receiver<Stop>) 
         warn!("{warning}");
     }
     let tier_labels: Vec<String> = settings.delivery.tiers.iter().map(|t| t.label.to_string()).collect();
-    let metrics = Metrics::new(&tier_labels, &settings.kafka.source_topics).context("metrics")?;
+    let metrics = Metrics::new(&tier_labels, &settings.kafka.source_topics).context("cannot register the metrics")?;
     let health = Health::new();
     reload::export(&metrics, &health, &store.snapshot());
 
@@ -141,7 +142,7 @@ impl Daemon<'_> {
     /// Waits for the broker, starts the threads that an event passes through, and returns when they have ended.
     fn serve(self, runtime: &Runtime, hangup: Signal) -> Result<Drained, RunError> {
         let Self { settings, options, store, metrics, health, stop } = self;
-        let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("registry thread")?;
+        let reload = reload::start(store.clone(), Arc::clone(metrics), Arc::clone(health)).context("cannot start the thread registry")?;
         let mut client = client_settings(settings);
         if !await_broker(&client, health, &stop)? {
             return Ok(Drained::default());
@@ -161,7 +162,10 @@ impl Daemon<'_> {
                 // The mock cluster reports a constant as append time.
                 appended: if options.embedded { Box::new(|_| {}) } else { Box::new(move |at| clock.observe(at)) },
             };
-            Arc::new(Outbox::new(&client, observers).context("outbox")?)
+            Arc::new(
+                Outbox::new(&client, observers)
+                    .context("no Kafka client for requeues and dead letters: see [kafka.properties] in the configuration")?,
+            )
         };
         let delivery = wiring::delivery_settings(settings);
         let (engine_sender, inbox) = channel::unbounded_channel::<ToEngine>();
@@ -170,7 +174,7 @@ impl Daemon<'_> {
             let (sender, intake_inbox) = mpsc::channel();
             intakes.push(sender);
             let source = Consumer::subscribe(&client, class, delivery.start_from, Arc::clone(metrics), Arc::clone(health))
-                .with_context(|| format!("consumer of class {class}"))?;
+                .with_context(|| format!("no Kafka client for class {class}: see [kafka.properties] in the configuration"))?;
             let context = intake::Context {
                 class,
                 settings: delivery.clone(),
@@ -205,8 +209,8 @@ impl Daemon<'_> {
         })?;
 
         let topic_settings = topic_settings(settings, options, &client, &store.snapshot());
-        let _monitor =
-            monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health)).context("monitor thread")?;
+        let _monitor = monitor::start(topic_settings, &report, positions, Arc::clone(metrics), Arc::clone(health))
+            .context("cannot start the thread monitor")?;
 
         let supervision = Supervision {
             clock: &clock,
@@ -261,7 +265,7 @@ impl EngineSeed {
             inbox: self.inbox,
             intakes: self.intakes,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
         Ok(runtime.block_on(engine::run(parts, drain)))
     }
 }

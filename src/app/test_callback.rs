@@ -183,7 +183,7 @@ impl TestCallback {
     pub fn send(self, settings: &Settings) -> anyhow::Result<Answer> {
         let refusal = Rc::new(Cell::new(None));
         let client = egress::Client::new(wiring::egress_settings(settings)?, Box::new(Refusals(Rc::clone(&refusal))))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
         let start = Instant::now();
         let outcome = runtime.block_on(async { client.send(self.request).await });
         let took = start.elapsed();

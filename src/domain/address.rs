@@ -1,4 +1,4 @@
-//! Which addresses and names may be dialled (security notes; design §4.7). Judges; the egress edge asks.
+//! Which addresses and names may be dialled (design §4.7; SECURITY.md). Judges; the egress edge asks.
 //!
 //! A URL is judged as the URL standard normalised it, never as text: `2130706433`, `0x7f.1`, full-width digits and a dot at the end are one
 //! and the same address there, and only [`url::Host`] says whether a host is an address or a name. A deny list of spellings was refused: it

@@ -14,14 +14,14 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Header names of Standard Webhooks.
+/// Header of the event id (Standard Webhooks).
 pub const WEBHOOK_ID: &str = "webhook-id";
-/// As above.
+/// Header of the attempt's time, in Unix seconds (Standard Webhooks).
 pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-/// As above.
+/// Header of `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, one for each key, separated by spaces (Standard Webhooks).
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
-/// Lifetime of `t`: build time + 600 s (protocol, "Transport").
+/// Lifetime of `t`: build time + 600 s (docs/protocol.md).
 pub const T_LIFETIME_SECS: i64 = 600;
 
 /// One entry of `webhook-signature`: `v1,` and 32 bytes in base64.

@@ -100,6 +100,12 @@ impl EmbeddedCluster {
         self.fail(RDKafkaApiKey::OffsetCommit, errors);
     }
 
+    /// Answers metadata requests for `topic` with this error.
+    #[cfg(test)]
+    pub(crate) fn say_of_topic(&self, topic: &'static str, error: RDKafkaRespErr) {
+        self.order(move |cluster| cluster.topic_error(topic, error).unwrap());
+    }
+
     /// Answers each request this much later.
     #[cfg(test)]
     pub(crate) fn answer_after(&self, delay: Duration) {

@@ -8,6 +8,7 @@
 //!  lag ────── watermarks, read beside the consumers          replay ─ dead letters back into delivery, one transaction a batch
 //!  reader ─── a topic from its start, beside every group: for tools
 //!  right ──── what is missing of the ACLs, in the words of `kafka-acls.sh`
+//!  redaction  what the client's words must not give away       scopes ─ properties that are for one kind of client only
 //!  bootstrap  a way back for a client that has lost every broker
 //!  embedded ─ librdkafka's mock cluster, for `callbackd demo`
 //! ```

@@ -43,6 +43,8 @@ pub(crate) enum Fate {
     Refused,
     /// The client is at its end; the record's outcome is unknown.
     Ending,
+    /// The topic is not there.
+    Missing,
     /// The local queue is full.
     Room,
     /// The broker may take it later.
@@ -50,15 +52,11 @@ pub(crate) enum Fate {
 }
 
 /// Codes by which a broker (or the client, knowing the topic) refuses a record for good.
-const REFUSALS: [Code; 12] = [
+const REFUSALS: [Code; 9] = [
     Code::MessageSizeTooLarge,
     Code::MessageBatchTooLarge,
     Code::InvalidMessageSize,
     Code::TopicAuthorizationFailed,
-    // Reported by the client only after `topic.metadata.propagation.max.ms` of metadata without the topic.
-    Code::UnknownTopicOrPartition,
-    Code::UnknownTopic,
-    Code::UnknownPartition,
     Code::InvalidTopic,
     Code::InvalidRecord,
     Code::InvalidTimestamp,
@@ -66,9 +64,15 @@ const REFUSALS: [Code; 12] = [
     Code::InvalidArgument,
 ];
 
-/// Codes after which this client does nothing any more.
-const ENDINGS: [Code; 6] =
-    [Code::Fatal, Code::PurgeQueue, Code::PurgeInflight, Code::BrokerDestroy, Code::ProducerFenced, Code::InvalidProducerEpoch];
+/// Codes by which the client says that the topic is not there. Of a topic that it has known for a while one such answer is enough for it.
+const MISSING: [Code; 3] = [Code::UnknownTopicOrPartition, Code::UnknownTopic, Code::UnknownPartition];
+
+/// How long a topic may be missing before the record counts as refused: deleted and made anew, it is away for seconds. As long as the
+/// client waits for a topic that it has not seen yet (`topic.metadata.propagation.max.ms`).
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Codes after which this client does nothing any more. A refused epoch is none: the client takes a new one by itself.
+const ENDINGS: [Code; 4] = [Code::Fatal, Code::PurgeQueue, Code::PurgeInflight, Code::BrokerDestroy];
 
 /// What `code` means for the record it came for.
 pub(crate) fn fate(code: Code) -> Fate {
@@ -76,6 +80,8 @@ pub(crate) fn fate(code: Code) -> Fate {
         Fate::Refused
     } else if ENDINGS.contains(&code) {
         Fate::Ending
+    } else if MISSING.contains(&code) {
+        Fate::Missing
     } else if code == Code::QueueFull {
         Fate::Room
     } else {
@@ -344,12 +350,21 @@ impl ports::Outbox for Outbox {
     async fn append(&self, record: NewRecord) -> Result<Appended, Refused> {
         let mut for_broker = Pauses::for_broker();
         let mut for_room = Pauses::for_room();
+        let (mut told, mut missing_since) = (false, None);
         loop {
             let code = match self.try_once(&record).await {
                 Ok(appended) => return Ok(appended),
                 Err(code) => code,
             };
-            match fate(code) {
+            let fate = fate(code);
+            if fate != Fate::Missing {
+                missing_since = None;
+            }
+            match fate {
+                Fate::Missing if missing_since.get_or_insert_with(Instant::now).elapsed() >= AWAY => {
+                    let cause = format!("{code:?}: missing for {} s, see callbackd topics create", AWAY.as_secs());
+                    return Err(Refused { topic: record.topic, cause });
+                }
                 Fate::Refused => {
                     let cause = if code == Code::TopicAuthorizationFailed {
                         Right::new(Operation::Write, Resource::Topic, &*record.topic).missing(&self.settings.brokers)
@@ -360,8 +375,10 @@ impl ports::Outbox for Outbox {
                 }
                 Fate::Ending => std::future::pending::<()>().await,
                 Fate::Room => for_room.pause().await,
-                Fate::Again => {
-                    tracing::warn!(topic = %record.topic, code = ?code, "append failed for now, trying again");
+                Fate::Missing | Fate::Again => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(topic = %record.topic, code = ?code, "append failed for now, trying again");
+                    }
                     for_broker.pause().await;
                 }
             }
@@ -379,6 +396,11 @@ mod tests {
     use bytes::Bytes;
     use futures_util::FutureExt as _;
     use ports::Outbox as _;
+    use rdkafka::types::RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, RD_KAFKA_RESP_ERR_POLICY_VIOLATION,
+        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+    };
 
     fn quiet() -> Observers {
         Observers { fatal: Box::new(|_| {}), appended: Box::new(|_| {}) }
@@ -402,7 +424,10 @@ mod tests {
         for (code, expected) in [
             (Code::MessageSizeTooLarge, Fate::Refused),
             (Code::TopicAuthorizationFailed, Fate::Refused),
-            (Code::UnknownTopic, Fate::Refused),
+            (Code::UnknownTopic, Fate::Missing),
+            (Code::UnknownTopicOrPartition, Fate::Missing),
+            (Code::UnknownPartition, Fate::Missing),
+            (Code::InvalidProducerEpoch, Fate::Again),
             (Code::InvalidRecord, Fate::Refused),
             (Code::PolicyViolation, Fate::Refused),
             (Code::QueueFull, Fate::Room),
@@ -463,16 +488,15 @@ mod tests {
     fn a_broker_error_that_passes_is_survived_and_one_for_good_is_refused() {
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
-        cluster.fail_produces(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3]);
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3]);
         on_a_runtime(outbox.append(record("t", Bytes::from_static(b"v")))).unwrap();
-        cluster.fail_produces(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION]);
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_POLICY_VIOLATION]);
         let refused = on_a_runtime(outbox.append(record("t", Bytes::from_static(b"v")))).unwrap_err();
         assert_eq!(refused.cause, "PolicyViolation");
     }
 
     #[test]
     fn a_broker_whose_disk_is_full_is_waited_for_and_what_waits_stays_counted() {
-        use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR;
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         let mut eager = settings(cluster.bootstrap_servers());
         // The client tries the same again by itself; each try meets one of the errors, more than are ever made until it is mended.
@@ -502,7 +526,7 @@ mod tests {
     fn a_fatal_error_is_told_once_and_settles_nothing() {
         let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
         // An idempotent producer that may not write is fatal in librdkafka.
-        cluster.fail_producer_ids(vec![rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED; 10]);
+        cluster.fail_producer_ids(vec![RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED; 10]);
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let fatal = Box::new(move |cause: &str| tell.send(cause.to_owned()).unwrap());
         let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), Observers { fatal, appended: Box::new(|_| {}) }).unwrap();
@@ -515,5 +539,48 @@ mod tests {
             }
         });
         assert!(told.try_recv().is_err(), "once");
+    }
+
+    #[test]
+    fn a_topic_that_is_away_for_a_moment_is_waited_for_and_one_that_stays_away_refuses() {
+        let cluster = EmbeddedCluster::start(&[("away", 1), ("gone", 1)]).unwrap();
+        let mut settings = settings(cluster.bootstrap_servers());
+        // As if it had known them for longer than that.
+        settings.properties.insert("topic.metadata.propagation.max.ms".into(), "0".into());
+        let outbox = Outbox::new(&settings, quiet()).unwrap();
+        let append = |topic| outbox.append(record(topic, Bytes::from_static(b"v")));
+        on_a_runtime(async {
+            append("away").await.unwrap();
+            append("gone").await.unwrap();
+        });
+        // What the broker answers once they are deleted; the client then asks what there is.
+        cluster.say_of_topic("away", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        cluster.say_of_topic("gone", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 4]);
+        let begun = Instant::now();
+        on_a_runtime(async {
+            let made_anew = async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                cluster.say_of_topic("away", RD_KAFKA_RESP_ERR_NO_ERROR);
+            };
+            let (away, gone, ()) = tokio::join!(append("away"), append("gone"), made_anew);
+            assert!(away.is_ok(), "{away:?}");
+            assert!(begun.elapsed() >= AWAY);
+            let refused = gone.unwrap_err();
+            assert!(refused.topic.as_ref() == "gone" && refused.cause.contains("topics create"), "{refused:?}");
+        });
+    }
+
+    #[test]
+    fn an_epoch_that_the_broker_refuses_is_survived() {
+        let cluster = EmbeddedCluster::start(&[("t", 1)]).unwrap();
+        let outbox = Outbox::new(&settings(cluster.bootstrap_servers()), quiet()).unwrap();
+        let append = || async {
+            let append = outbox.append(record("t", Bytes::from_static(b"v")));
+            tokio::time::timeout(Duration::from_secs(30), append).await.expect("never settled").unwrap();
+        };
+        on_a_runtime(append());
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+        on_a_runtime(append());
     }
 }

@@ -83,6 +83,9 @@ pub enum WaitError {
     Stopped,
 }
 
+/// Fruitless questions after which another client asks.
+const TRIES_OF_A_CLIENT: u32 = 20;
+
 /// Blocks until a broker answers a metadata request. `report` hears of each failure; `keep_waiting` is asked about every 100 ms
 /// (and after each question, at most 1 s).
 ///
@@ -93,7 +96,8 @@ pub fn wait_for_broker(
     report: &mut dyn FnMut(&Failure),
     keep_waiting: &dyn Fn() -> bool,
 ) -> Result<(), WaitError> {
-    let client: BaseConsumer<PlainContext> = make(&settings.plain(), PlainContext::new(settings))?;
+    let new = || make::<_, BaseConsumer<PlainContext>>(&settings.plain(), PlainContext::new(settings));
+    let mut client = new()?;
     let mut pauses = Pauses::for_broker();
     let mut count = 0;
     let mut trouble = None;
@@ -118,6 +122,10 @@ pub fn wait_for_broker(
         count += 1;
         let pause = pauses.next_pause();
         report(&Failure { count, cause, pause });
+        // A client may lose its brokers for good (`bootstrap`); with a new one now and then that costs no more than this.
+        if count.is_multiple_of(TRIES_OF_A_CLIENT) {
+            client = new()?;
+        }
         let until = Instant::now() + pause;
         while Instant::now() < until {
             if !keep_waiting() {

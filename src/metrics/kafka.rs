@@ -67,7 +67,7 @@ impl Kafka {
             stopped: family::int_gauges(
                 registry,
                 "callbackd_partitions_stopped",
-                "Partitions stopped because the broker refused a requeue or dead letter for good, by class. Above 0, nothing of them is delivered until the cause in the log is mended or the record is skipped by an operator.",
+                "Partitions stopped because the broker refused a requeue or dead letter for good, by class. Above 0, nothing of them is delivered until the cause in the log is mended and the process started again, or another replica takes them over.",
                 "class",
             )?,
             appends_waiting: family::int_gauge(

@@ -163,5 +163,6 @@ mod tests {
         in_order::<RequeueReason>();
         in_order::<Refusal>();
         in_order::<Skip>();
+        in_order::<Severity>();
     }
 }

@@ -31,7 +31,7 @@ use std::io::{self, IsTerminal as _, Read};
 const LONGEST_INPUT: u64 = 64 * 1024 * 1024;
 
 /// The names under which the two signature families are printed.
-const WEBHOOK: &str = "webhook-signature";
+const WEBHOOK: &str = crate::domain::signature::WEBHOOK_SIGNATURE;
 const VENDOR: &str = "t and sign";
 
 /// Now, or the moment given with `--at` (Unix seconds).

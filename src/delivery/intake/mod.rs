@@ -43,14 +43,14 @@ use tracing::{error, warn};
 
 /// Records per batch: enough that a wake-up of the engine is shared by many, few enough that a batch is a small part of a budget.
 const BATCH: usize = 256;
-/// Between commits while something finished is not committed. The design allows a second; with a tenth of that a crash repeats a tenth as
+/// Between commits while something finished is not committed. Design §10 allows a second; with a tenth of that a crash repeats a tenth as
 /// much and forks retry chains a tenth as often, for at most ten small requests a second.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// Between exports of what costs a walk over all partitions.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the source: returns are looked at in between.
 const POLL: Duration = Duration::from_millis(100);
-/// The longest stretch without polling the source while there is no room: its callbacks wait too (kafka notes, "Consumer").
+/// The longest stretch without polling the source while there is no room: its callbacks wait too.
 const STRETCH: Duration = Duration::from_millis(250);
 /// A stall longer than this pauses partitions instead.
 const LONG_STALL: Duration = Duration::from_secs(5);

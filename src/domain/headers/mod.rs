@@ -35,7 +35,7 @@ const MAX_FOREIGN: usize = 256;
 pub const MAX_DETAIL_BYTES: usize = 128;
 
 /// Attempts that a header may claim.
-pub const MAX_ATTEMPTS: u32 = 1000;
+pub const MAX_ATTEMPTS: u32 = super::policy::MAX_ATTEMPTS;
 
 /// Replays that a header may claim, and where counting stops.
 pub const MAX_REPLAYS: u32 = 1000;

@@ -3,7 +3,7 @@
 /// What every name of ours begins with; a foreign header of this prefix does not pass through.
 pub const PREFIX: &str = "callbackd-";
 /// The event id, the only one that is read on source topics too.
-pub const ID: &str = "callbackd-id";
+pub const ID: &str = crate::domain::id::ID_HEADER;
 /// The push domain; absent when it could not be read.
 pub const DOMAIN: &str = "callbackd-domain";
 /// Attempts counted so far, 0–1000.

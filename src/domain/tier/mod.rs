@@ -13,7 +13,7 @@
 //! - What is left between (1 s to 4 s by default) is held in memory.
 //!
 //! Numbers for the default tiers: 31 hops are the most for anything up to a day (the contract allows 35), the unjittered
-//! schedules of §7 take at most 5. Tables in the tests.
+//! schedules of the policies take at most 5. Tables in the tests.
 
 mod jitter;
 
@@ -37,7 +37,7 @@ pub struct Tier {
 pub struct Tiers(Vec<Tier>);
 
 /// No configured tier waits longer: as long as the longest delay of a policy.
-pub const MAX_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const MAX_DELAY: Duration = super::policy::MAX_DELAY;
 
 /// Jittered delays take no more hops than this where their band has such delays.
 pub const JITTER_HOPS: u32 = 6;

@@ -129,6 +129,11 @@ impl Committer {
         self.held.begin(name, is_committed, self.asked.get());
     }
 
+    /// These go: what was asked for before is not committed any more.
+    pub(super) fn give(&self, gone: &[TopicPartition]) {
+        self.held.end(gone, self.asked.get());
+    }
+
     /// Asks the thread; one that has ended drops the other end of the answer.
     fn ask(&self, points: Points, until: Option<Instant>) -> Receiver<Answer> {
         let (answer, answered) = mpsc::channel();
@@ -307,6 +312,20 @@ mod tests {
         member.cluster.answer_after(Duration::ZERO);
         assert_eq!(member.answer(), Ok(()));
         member.consumer.leave();
+        assert_eq!(member.committed(TOPIC), 1);
+    }
+
+    #[test]
+    fn a_commit_asked_for_before_its_partition_was_lost_is_not_made_afterwards() {
+        let mut member = Member::with_records(3);
+        let name = member.start_at(0);
+        assert_eq!(member.consumer.commit(vec![(name.clone(), at(1))], CommitMode::Await), Ok(()));
+        // The thread looks at the commits first: it is held up there.
+        member.cluster.answer_after(Duration::from_secs(1));
+        assert_eq!(member.consumer.commit(vec![(name.clone(), at(2))], CommitMode::Later), Ok(()));
+        member.consumer.release(&[name]);
+        assert!(member.answer().is_err());
+        member.cluster.answer_after(Duration::ZERO);
         assert_eq!(member.committed(TOPIC), 1);
     }
 }

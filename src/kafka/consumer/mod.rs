@@ -388,7 +388,7 @@ impl Source for Consumer {
 
     fn release(&mut self, partitions: &[TopicPartition]) {
         // The client takes back what it was given and nothing else: not what was still being resolved.
-        self.committer.iter().for_each(|committer| committer.held.end(partitions));
+        self.committer.iter().for_each(|committer| committer.give(partitions));
         let given: Vec<TopicPartition> = partitions.iter().filter(|name| self.started.remove(*name).is_some()).cloned().collect();
         if let Some(client) = self.client()
             && let Err(error) = client.incremental_unassign(&list_of(&given))

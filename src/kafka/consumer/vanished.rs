@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The number of a request for a commit: they are counted from 1.
 pub(super) type Number = u64;
 
-/// The partitions given, and how the commit of each stands.
+/// The partitions that were given, and how the commit of each stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held(Arc<Mutex<HashMap<TopicPartition, Standing>>>);
 
 #[derive(Debug)]
 struct Standing {
     commit: Commit,
-    /// The last request before the partition began: commits asked for up to it belong to an earlier beginning.
+    /// The last request before the partition began, or went: commits asked for up to it are no longer made.
     after: Number,
 }
 
@@ -34,6 +34,8 @@ enum Commit {
     There,
     /// It was there and is gone; so until the partition begins anew.
     Vanished,
+    /// The partition itself has gone, and may be another member's.
+    Given,
 }
 
 impl Held {
@@ -47,9 +49,10 @@ impl Held {
         self.standings().insert(name.clone(), Standing { commit, after });
     }
 
-    /// These have gone.
-    pub(super) fn end(&self, gone: &[TopicPartition]) {
-        self.standings().retain(|name, _| !gone.contains(name));
+    /// These have gone. `after`: the last request so far, which the thread may be about to make: with the membership that the client has by
+    /// then, over what the partition's new owner has committed.
+    pub(super) fn end(&self, gone: &[TopicPartition], after: Number) {
+        self.standings().extend(gone.iter().map(|name| (name.clone(), Standing { commit: Commit::Given, after })));
     }
 
     /// These were committed.
@@ -128,9 +131,10 @@ mod tests {
         assert!(held.there(None).is_empty(), "none that could vanish");
         held.accepted([&name].into_iter());
         assert_eq!(held.there(None), std::slice::from_ref(&name));
-        held.end(std::slice::from_ref(&name));
+        held.end(std::slice::from_ref(&name), 9);
         held.accepted([&name].into_iter());
-        assert!(held.there(None).is_empty(), "what has gone is not known any more");
+        assert!(held.there(None).is_empty(), "what has gone has no commit of ours");
+        assert!(!held.may_commit(&name, 9), "asked for before it went");
     }
 
     #[test]

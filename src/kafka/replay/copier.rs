@@ -93,15 +93,17 @@ impl Copier {
         reader: &BaseConsumer<PlainContext>,
     ) -> Result<Vec<usize>, ReplayError> {
         let mut pauses = Pauses::for_broker();
-        for _ in 1..TRIES {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             match self.commit_once(copies, offsets, reader) {
-                Err(TryError::Again(error)) => {
+                Err(TryError::Again(error)) if tries < TRIES => {
                     tracing::warn!(error = %error, "a transaction of the replay job was aborted, trying again");
                     self.until_done("aborting a transaction", || self.producer.abort_transaction(QUESTION))?;
                     let _ = self.producer.context().take();
                     thread::sleep(pauses.next_pause());
                 }
-                Err(TryError::Final(error)) => {
+                Err(TryError::Again(error) | TryError::Final(error)) => {
                     // An error changes nothing here; without the attempt, readers of the replay topic would wait for the end of an open
                     // transaction.
                     let _ = self.producer.abort_transaction(QUESTION);
@@ -110,9 +112,6 @@ impl Copier {
                 Ok(too_large) => return Ok(too_large),
             }
         }
-        self.commit_once(copies, offsets, reader).map_err(|e| match e {
-            TryError::Again(error) | TryError::Final(error) => error,
-        })
     }
 
     fn commit_once(
@@ -205,13 +204,15 @@ impl Copier {
                 TryError::Final(self.rights.writing("copying", &KafkaError::MessageProduction(code)))
             }
             Fate::Refused => TryError::Final(error),
-            Fate::Ending if code == Code::ProducerFenced || code == Code::Fatal => TryError::Final(ReplayError::Fenced),
+            Fate::Ending if code == Code::Fatal => TryError::Final(ReplayError::Fenced),
             // What is purged was in a transaction that has failed as a whole: its end says why.
             Fate::Ending if code == Code::PurgeQueue || code == Code::PurgeInflight => match self.producer.commit_transaction(QUESTION) {
                 Ok(()) => TryError::Final(error),
                 Err(e) => TryError::of(&e, self.rights.writing("copying", &e)),
             },
-            Fate::Ending | Fate::Room | Fate::Again => TryError::Again(error),
+            Fate::Again if code == Code::ProducerFenced => TryError::Final(ReplayError::Fenced),
+            // A topic that is not there is looked for as often as a job may try.
+            Fate::Ending | Fate::Missing | Fate::Room | Fate::Again => TryError::Again(error),
         }
     }
 }

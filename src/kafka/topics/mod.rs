@@ -23,7 +23,7 @@ use std::time::Duration;
 pub const BEYOND_MAX_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// The longest age that a policy may have (design §7): retention is planned for it, so that a longer policy later fits.
-pub const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
+pub const LONGEST_AGE: Duration = crate::domain::policy::MAX_AGE;
 
 /// Least retention of dead letters.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 86_400);
