@@ -61,8 +61,8 @@ pub(super) fn start(
     Ok(Monitor { _alive: alive })
 }
 
-/// Exports lag and what waits in the tiers; `told`: tiers that were exported before, so that they go back to zero. False when no question
-/// was answered.
+/// Exports lag and what waits in the tiers; `told`: tiers that were exported before, so that they go back to zero. False when there
+/// were questions and none was answered.
 fn export_lag(probe: &LagProbe, positions: &Positions, prefix: &str, metrics: &Metrics, told: &mut BTreeSet<String>) -> bool {
     let snapshot: Vec<(Arc<str>, i32, i64)> = {
         let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -536,6 +536,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn clients_that_live_as_long_as_the_daemon_emit_statistics_and_no_others() {
+        let s = settings("127.0.0.1:1");
+        let (name, period) = bootstrap::PERIOD;
+        for config in [s.consumer(Class::Fresh), s.consumer(Class::Retry), s.consumer(Class::Replay), s.outbox(), s.outbox_of_giants()] {
+            assert_eq!(config.get(name), Some(period));
+        }
+        for config in [s.reader("g"), s.plain(), s.transactional("t")] {
+            assert_eq!(config.get(name), None);
+        }
+    }
+
+    #[test]
     fn sizes_and_fetch_settings_keep_their_bounds() {
         // (what the operator wrote, where, name, what comes of it)
         let mib = 1024 * 1024;

@@ -67,8 +67,8 @@ const REFUSALS: [Code; 9] = [
 /// Codes by which the client says that the topic is not there. Of a topic that it has known for a while one such answer is enough for it.
 const MISSING: [Code; 3] = [Code::UnknownTopicOrPartition, Code::UnknownTopic, Code::UnknownPartition];
 
-/// How long a topic may be missing before the record counts as refused: deleted and made anew, it is away for seconds. As long as the
-/// client waits for a topic that it has not seen yet (`topic.metadata.propagation.max.ms`).
+/// How long after the first answer that its topic is missing a record counts as refused: deleted and made anew, a topic is away for seconds.
+/// As long as the client waits for a topic that it has not seen yet (`topic.metadata.propagation.max.ms`).
 const AWAY: Duration = Duration::from_secs(30);
 
 /// Codes after which this client does nothing any more. A refused epoch is none: the client takes a new one by itself.
@@ -357,12 +357,13 @@ impl ports::Outbox for Outbox {
                 Err(code) => code,
             };
             let fate = fate(code);
-            if fate != Fate::Missing {
+            // A full queue says nothing about the topic.
+            if !matches!(fate, Fate::Missing | Fate::Room) {
                 missing_since = None;
             }
             match fate {
                 Fate::Missing if missing_since.get_or_insert_with(Instant::now).elapsed() >= AWAY => {
-                    let cause = format!("{code:?}: missing for {} s, see callbackd topics create", AWAY.as_secs());
+                    let cause = format!("{code:?}, still {} s later: see callbackd topics create", AWAY.as_secs());
                     return Err(Refused { topic: record.topic, cause });
                 }
                 Fate::Refused => {
@@ -556,11 +557,12 @@ mod tests {
         // What the broker answers once they are deleted; the client then asks what there is.
         cluster.say_of_topic("away", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
         cluster.say_of_topic("gone", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 4]);
+        cluster.fail_produces(vec![RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART; 1000]);
         let begun = Instant::now();
         on_a_runtime(async {
             let made_anew = async {
                 tokio::time::sleep(Duration::from_secs(2)).await;
+                cluster.mend_produces();
                 cluster.say_of_topic("away", RD_KAFKA_RESP_ERR_NO_ERROR);
             };
             let (away, gone, ()) = tokio::join!(append("away"), append("gone"), made_anew);

@@ -12,9 +12,9 @@ use crate::harness::valve::Valve;
 use crate::harness::{SOON, await_true};
 use std::time::Duration;
 
-const EVENTS: usize = 1000;
+const EVENTS: usize = 800;
 /// Whether a client forgets its brokers for good is a race of its threads: so more than once.
-const TIMES: usize = 5;
+const TIMES: usize = 4;
 
 fn lost_connections(daemon: &Daemon) -> f64 {
     daemon.metric("callbackd_kafka_errors_total", &["kind=\"transport\""])
@@ -43,28 +43,32 @@ fn a_cluster_that_knows_no_broker_for_a_while_is_found_again() {
     let (broker, valve) = broker_behind_a_valve("fenced");
     let (receiver, accepted) = accepting(|request, nth| {
         let status = if nth == 1 && request.id().ends_with('5') { 503 } else { 200 };
-        Answer::Slow(Duration::from_millis(5), status)
+        Answer::Slow(Duration::from_millis(50), status)
     });
     let mut scene = Scene::on(&broker, "fenced", 4);
     scene.log_level = "info";
-    scene.delivery = NO_CIRCUIT.to_owned();
+    // At most 160 a second: five seconds of work each time.
+    scene.delivery = format!("max_in_flight = 8\n{NO_CIRCUIT}");
     scene.registry = simple_registry(&["shop.example"], &receiver.url("/cb"), PATIENT);
     let mut daemon = scene.start();
     for time in 0..TIMES {
         let before = time * EVENTS;
         // The library of a producer that lived through the last time may have lost its brokers, too.
         Producer::new(&scene.bootstrap).send_all(scene.source(), &events("shop.example", before..before + EVENTS));
-        // In the middle of the work: with requeues under way.
         accepted.wait(before + EVENTS / 10, SOON);
         let lost = lost_connections(&daemon);
         valve.shut();
         await_fenced(&scene);
+        assert!(accepted.ids() < before + EVENTS, "the outage began in the middle of the work, with requeues to come");
         // The fresh and the retry class: both have just worked. That of replays may still be on its way back.
         await_true("two classes have lost their broker", SOON, || lost_connections(&daemon) >= lost + 2.0);
         valve.open();
         accepted.wait(before + EVENTS, SOON);
         daemon.wait_ready();
     }
+    // And once more, after the last time.
+    Producer::new(&scene.bootstrap).send_all(scene.source(), &events("shop.example", TIMES * EVENTS..TIMES * EVENTS + 50));
+    accepted.wait(TIMES * EVENTS + 50, SOON);
     wait_quiet(&scene);
     assert_no_letters(&scene);
     let told = daemon.metric("callbackd_possible_repeats_total", &[]) as usize;

@@ -81,6 +81,11 @@ impl Refused {
     const fn whole(error: KafkaError) -> Self {
         Self { error, accepted: Vec::new() }
     }
+
+    /// Whether the broker refused all for what one topic alone is to blame for.
+    fn is_of_a_topic(&self) -> bool {
+        self.accepted.is_empty() && self.error.rdkafka_error_code().is_some_and(|code| OF_A_TOPIC.contains(&code))
+    }
 }
 
 impl From<Refused> for CommitRefused {
@@ -106,8 +111,7 @@ impl Committer {
             if !vanished.is_empty() {
                 client.context().note(Notice::Vanished(vanished));
             }
-            let void: Vec<TopicPartition> = names.iter().filter(|name| !known.may_commit(name, number)).cloned().collect();
-            let result = commit(&client, &points, &void, is_void);
+            let result = commit(&client, &points, |name| known.may_commit(name, number), is_void);
             match &result {
                 Ok(()) => known.accepted(names.iter()),
                 Err(refused) => known.accepted(refused.accepted.iter()),
@@ -204,39 +208,42 @@ impl Committer {
     }
 }
 
-/// An awaited commit of all points but the `void` ones, and of none once `is_void`; where it was refused for one topic's own fault, each
-/// topic is committed by itself.
-fn commit(client: &BaseConsumer<Context>, points: &Points, void: &[TopicPartition], is_void: impl Fn() -> bool + Copy) -> Answer {
-    let too_late = || KafkaError::ConsumerCommit(Code::OperationTimedOut);
-    if points.is_empty() {
-        return Ok(());
-    }
-    if is_void() {
-        return Err(Refused::whole(too_late()));
-    }
-    if !void.is_empty() {
-        let mut rest = points.clone();
-        rest.retain(|(name, _)| !void.contains(name));
-        let accepted = match commit(client, &rest, &[], is_void) {
-            Ok(()) => rest.into_iter().map(|(name, _)| name).collect(),
-            Err(refused) => refused.accepted,
-        };
-        return Err(Refused { error: KafkaError::ConsumerCommit(Code::UnknownTopicOrPartition), accepted });
-    }
-    let Err(error) = commit_once(client, points) else { return Ok(()) };
+/// An awaited commit of the points that `may` be committed, and of none once `is_void`; where it was refused for one topic's own fault, each
+/// topic is committed by itself. Both are asked right before: a partition may go while the broker is waited for.
+fn commit(client: &BaseConsumer<Context>, points: &Points, may: impl Fn(&TopicPartition) -> bool, is_void: impl Fn() -> bool) -> Answer {
+    let once = |points: Points| {
+        if is_void() {
+            return Err(Refused::whole(KafkaError::ConsumerCommit(Code::OperationTimedOut)));
+        }
+        let asked = points.len();
+        let points: Points = points.into_iter().filter(|(name, _)| may(name)).collect();
+        if !points.is_empty() {
+            commit_once(client, &points).map_err(Refused::whole)?;
+        }
+        if points.len() == asked {
+            return Ok(());
+        }
+        let accepted = points.into_iter().map(|(name, _)| name).collect();
+        Err(Refused { error: KafkaError::ConsumerCommit(Code::UnknownTopicOrPartition), accepted })
+    };
     let mut by_topic: BTreeMap<Arc<str>, Points> = BTreeMap::new();
     for point in points {
         by_topic.entry(Arc::clone(&point.0.topic)).or_default().push(point.clone());
     }
-    if by_topic.len() < 2 || !error.rdkafka_error_code().is_some_and(|code| OF_A_TOPIC.contains(&code)) {
-        return Err(Refused::whole(error));
+    match once(points.clone()) {
+        Err(refused) if by_topic.len() > 1 && refused.is_of_a_topic() => {}
+        answer => return answer,
     }
     let mut refused = None;
     let mut accepted = Vec::new();
     for points in by_topic.into_values() {
-        match if is_void() { Err(too_late()) } else { commit_once(client, &points) } {
-            Ok(()) => accepted.extend(points.into_iter().map(|(name, _)| name)),
-            Err(error) => refused = Some(error),
+        let names: Vec<TopicPartition> = points.iter().map(|(name, _)| name.clone()).collect();
+        match once(points) {
+            Ok(()) => accepted.extend(names),
+            Err(some) => {
+                accepted.extend(some.accepted);
+                refused = Some(some.error);
+            }
         }
     }
     refused.map_or(Ok(()), |error| Err(Refused { error, accepted }))
@@ -320,8 +327,8 @@ mod tests {
         let mut member = Member::with_records(3);
         let name = member.start_at(0);
         assert_eq!(member.consumer.commit(vec![(name.clone(), at(1))], CommitMode::Await), Ok(()));
-        // The thread looks at the commits first: it is held up there.
-        member.cluster.answer_after(Duration::from_secs(1));
+        // The thread looks at the commits first: it is held up there, for less than a question may take.
+        member.cluster.answer_after(Duration::from_millis(2500));
         assert_eq!(member.consumer.commit(vec![(name.clone(), at(2))], CommitMode::Later), Ok(()));
         member.consumer.release(&[name]);
         assert!(member.answer().is_err());

@@ -203,7 +203,7 @@ impl Copier {
             Fate::Refused if code == Code::TopicAuthorizationFailed => {
                 TryError::Final(self.rights.writing("copying", &KafkaError::MessageProduction(code)))
             }
-            Fate::Refused => TryError::Final(error),
+            Fate::Refused | Fate::Missing => TryError::Final(error),
             Fate::Ending if code == Code::Fatal => TryError::Final(ReplayError::Fenced),
             // What is purged was in a transaction that has failed as a whole: its end says why.
             Fate::Ending if code == Code::PurgeQueue || code == Code::PurgeInflight => match self.producer.commit_transaction(QUESTION) {
@@ -211,8 +211,7 @@ impl Copier {
                 Err(e) => TryError::of(&e, self.rights.writing("copying", &e)),
             },
             Fate::Again if code == Code::ProducerFenced => TryError::Final(ReplayError::Fenced),
-            // A topic that is not there is looked for as often as a job may try.
-            Fate::Ending | Fate::Missing | Fate::Room | Fate::Again => TryError::Again(error),
+            Fate::Ending | Fate::Room | Fate::Again => TryError::Again(error),
         }
     }
 }
