@@ -284,6 +284,8 @@ pub(crate) fn read_all(bootstrap: &str, topic: &str) -> Vec<Read> {
         match consumer.poll(Duration::from_millis(200)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            // One of several brokers may be down: the client goes on with the others.
+            Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => {}
             Some(Err(error)) => panic!("reading {topic}: {error}"),
             Some(Ok(message)) => {
                 let headers = message
